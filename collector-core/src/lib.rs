@@ -1,0 +1,27 @@
+//! A framework for event collectors.
+//!
+//! Sources ([`EventSource`]) produce [`CollectionEvent`]s, one runtime ([`Collector`]) carries them over bounded
+//! queues to sinks ([`EventSink`]) and keeps the books. The crate knows nothing of eBPF, aya or a kernel object: a
+//! kernel event reaches it as plain data.
+//!
+//! Invariants:
+//! 1. **No silent loss.** Every event that a source counted as decoded ends in exactly one counter of
+//!    [`accounting::ClassAccount`]; [`accounting::ClassAccount::check`] is the law as code.
+//! 2. **A source emits only the domains its capabilities claim**; anything else is refused and counted.
+//! 3. **A source cannot take another's share**: each has a bounded queue of its own.
+//! 4. **The stream tells its own limits**: coverage stands first, losses stand where they happened, the summary
+//!    stands last.
+//!
+//! What it does not do: it does not parse kernel records, resolve names, or decide what is suspicious.
+#![forbid(unsafe_code)]
+
+pub mod accounting;
+pub mod event;
+mod sink;
+mod source;
+
+pub use event::{
+    CollectionEvent, FilesystemEvent, KernelEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
+};
+pub use sink::{EventSink, SinkError};
+pub use source::{EventSource, SourceCaps};

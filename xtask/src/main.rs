@@ -1,0 +1,4 @@
+//! `cargo xtask`: set-up, kernel object, tests and CI.
+#![forbid(unsafe_code)]
+
+fn main() {}
