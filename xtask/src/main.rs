@@ -1,4 +1,51 @@
-//! `cargo xtask`: set-up, kernel object, tests and CI.
+//! `cargo xtask`: set-up, kernel object, tests and CI as one typed command.
+//!
+//! Every other tool (cargo, apt, qemu, bpf-linker) is started as a process whose command line is printed first;
+//! nothing is downloaded or installed by a command that does not say so in its name or help.
 #![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a build tool's job is to print what it does")]
 
-fn main() {}
+mod ebpf;
+mod exec;
+mod repo;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Set-up, kernel object, tests and CI of this project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the kernel programs into the committed object collector-ebpf/collector.bpf.o.
+    BuildEbpf {
+        /// Change nothing: fail if the committed object is not what the sources give.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let repo = repo::Repo::locate()?;
+    match cli.command {
+        Command::BuildEbpf { check: false } => ebpf::build(&repo)?,
+        Command::BuildEbpf { check: true } => ebpf::check(&repo)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
