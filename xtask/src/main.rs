@@ -32,7 +32,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let outcome = if ebpf::crate_ids::is_wrapper() {
+        ebpf::crate_ids::become_rustc().map(|()| ExitCode::FAILURE)
+    } else {
+        run(Cli::parse())
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

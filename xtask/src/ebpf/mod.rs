@@ -1,5 +1,6 @@
 //! `build-ebpf`: from the kernel programs' sources to the committed object, the same bytes on every machine.
 
+pub(crate) mod crate_ids;
 mod stamp;
 mod toolchain;
 
@@ -86,6 +87,7 @@ fn compile(repo: &Repo, toolchain: &Toolchain, target: &Path) -> Result<Vec<u8>>
         .arg("--target-dir")
         .arg(target)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(repo, target)?);
+    crate_ids::wrap(&mut cargo)?;
     exec::run(&mut cargo)?;
 
     let linked = target.join(toolchain::TARGET).join("release").join(PACKAGE);
