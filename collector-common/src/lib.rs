@@ -1,3 +1,29 @@
 //! The contract between the kernel programs and userspace.
+//!
+//! Invariants:
+//! 1. **One row owns a thing.** A record kind is a row of [`records`](crate::RecordKind), an attached program a row of
+//!    [`Hook`], a kernel field a row of [`Offsets`]; names, numbers, parsers and slots derive from the rows.
+//! 2. **Kernel bytes are untrusted.** [`Record::parse`] checks every length and every number; nothing is transmuted.
+//! 3. **Records have no padding** (`IntoBytes` proves it), so no kernel stack byte leaves by accident.
+//!
+//! What it does not do: it holds no program, no map and no userspace type.
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod config;
+mod hook;
+mod offsets;
+mod record;
+mod slots;
+mod table;
+
+pub use config::{COMM_BYTES, Config, FILTER_LEN_MAX, Filters, TypeIds};
+pub use hook::{Class, Hook, Rung};
+pub use offsets::{Field, Offsets};
+pub use record::{
+    ARGV_BYTES_MAX, ExecRecord, ExitRecord, FORK_THREAD, ForkRecord, MissingField, NAME_BYTES_MAX,
+    PATH_BYTES_MAX, PATH_COMPONENTS_MAX, PATH_TRUNCATED, PATH_UNREACHABLE, PathLen, RecordHeader, TaskRecord,
+    missing,
+};
+pub use slots::{DROP_REASONS, DropReason, StreamSlot};
+pub use table::{DecodeError, Record, RecordKind};

@@ -1,0 +1,89 @@
+//! What userspace writes into the object's frozen constants before the load. The verifier knows the values, so an
+//! unused filter costs nothing.
+
+use crate::offsets::Offsets;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Most values of one filter.
+pub const FILTER_LEN_MAX: usize = 8;
+/// Bytes of a comm, its NUL included (`TASK_COMM_LEN`).
+pub const COMM_BYTES: usize = 16;
+
+/// BTF type ids of the running kernel, for typed pointers (`bpf_rdonly_cast`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct TypeIds {
+    /// `struct task_struct`
+    pub task: u32,
+    /// `struct linux_binprm`
+    pub bprm: u32,
+    /// `struct file`
+    pub file: u32,
+    /// `struct mount`
+    pub mount: u32,
+    /// `struct callback_head`
+    pub callback: u32,
+    /// `struct upid`
+    pub upid: u32,
+}
+
+/// Which events are wanted: values of one filter are alternatives, filters combine with AND.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Filters {
+    /// Comms, each 16 bytes, NUL-padded.
+    pub comms: [[u64; 2]; FILTER_LEN_MAX],
+    /// Process ids.
+    pub pids: [u32; FILTER_LEN_MAX],
+    /// Real user ids.
+    pub uids: [u32; FILTER_LEN_MAX],
+    /// How many comms are set; 0 lets all through.
+    pub comms_len: u32,
+    /// How many pids are set; 0 lets all through.
+    pub pids_len: u32,
+    /// How many uids are set; 0 lets all through.
+    pub uids_len: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// The object's constants.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Config {
+    /// Which events are wanted.
+    pub filters: Filters,
+    /// Where the kernel keeps things.
+    pub offsets: Offsets,
+    /// What the kernel's types are called.
+    pub types: TypeIds,
+    /// The collector's own process, never reported.
+    pub self_pid: u32,
+    /// 1 if `sched_process_exit` says itself whether the process ends (6.16 and newer).
+    pub exit_tells_group_dead: u32,
+    /// Bytes of `struct upid`.
+    pub upid_bytes: u32,
+    /// 8-byte words of a name that a dentry holds itself: 4 before 6.11, 5 since.
+    pub inline_name_words: u32,
+}
+
+impl Config {
+    /// A configuration that lets nothing be read.
+    pub const NONE: Self = Self {
+        filters: Filters {
+            comms: [[0; 2]; FILTER_LEN_MAX],
+            pids: [0; FILTER_LEN_MAX],
+            uids: [0; FILTER_LEN_MAX],
+            comms_len: 0,
+            pids_len: 0,
+            uids_len: 0,
+            reserved: 0,
+        },
+        offsets: Offsets::NONE,
+        types: TypeIds { task: 0, bprm: 0, file: 0, mount: 0, callback: 0, upid: 0 },
+        self_pid: 0,
+        exit_tells_group_dead: 0,
+        upid_bytes: 0,
+        inline_name_words: 0,
+    };
+}

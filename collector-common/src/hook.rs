@@ -1,0 +1,73 @@
+//! The attached programs: one row each. A hook is also a numbering stream: a program is never entered twice on one
+//! CPU, so numbers and scratch of one hook need no atomics, whatever can interrupt it.
+
+/// The class of an event: each has rings of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Starts, ends and forks of processes.
+    Process,
+}
+
+/// How a program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// A raw tracepoint (4.17 and newer).
+    RawTracepoint,
+}
+
+impl Rung {
+    /// The rung's name in `via`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RawTracepoint => "raw_tp",
+        }
+    }
+}
+
+macro_rules! hooks {
+    ($( $(#[$doc:meta])* $hook:ident = $number:literal: $class:ident, $rung:ident, $target:literal, $stream:literal; )*) => {
+        /// A program and the place it is attached to.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum Hook { $( $(#[$doc])* $hook = $number, )* }
+
+        impl Hook {
+            /// Every hook, in the order of its number.
+            pub const ALL: &'static [Self] = &[ $( Self::$hook, )* ];
+
+            /// The hook of a record's number.
+            pub const fn from_u16(number: u16) -> Option<Self> {
+                match number { $( $number => Some(Self::$hook), )* _ => None }
+            }
+
+            /// The class whose rings it fills.
+            pub const fn class(self) -> Class {
+                match self { $( Self::$hook => Class::$class, )* }
+            }
+
+            /// How it is attached.
+            pub const fn rung(self) -> Rung {
+                match self { $( Self::$hook => Rung::$rung, )* }
+            }
+
+            /// Where it is attached; programs are named `TARGET_direct` and `TARGET_portable`.
+            pub const fn target(self) -> &'static str {
+                match self { $( Self::$hook => $target, )* }
+            }
+
+            /// Name of its numbering stream.
+            pub const fn stream(self) -> &'static str {
+                match self { $( Self::$hook => $stream, )* }
+            }
+        }
+    };
+}
+
+hooks! {
+    /// A program was started.
+    Exec = 0: Process, RawTracepoint, "sched_process_exec", "exec";
+    /// A task was created.
+    Fork = 1: Process, RawTracepoint, "sched_process_fork", "fork";
+    /// A task ended.
+    Exit = 2: Process, RawTracepoint, "sched_process_exit", "exit";
+}

@@ -1,0 +1,167 @@
+//! Where the running kernel keeps what the programs read: one row per field, resolved from BTF by userspace before
+//! the load and frozen into the object's constants.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A row of [`Offsets`]: a field's name and where BTF finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The name in [`Offsets`].
+    pub name: &'static str,
+    /// BTF paths (`struct.member.member`, anonymous members skipped), the first that resolves is taken. Kernels
+    /// renamed some.
+    pub paths: &'static [&'static str],
+    /// Whether the programs work without it.
+    pub optional: bool,
+}
+
+macro_rules! offsets {
+    ($( $(#[$doc:meta])* $name:ident: [$($path:literal),+] $(, $optional:ident)?; )*) => {
+        /// Byte offsets within the running kernel's structs.
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+        pub struct Offsets { $( $(#[$doc])* pub $name: u32, )* }
+
+        impl Offsets {
+            /// The offset of a field that this kernel does not have.
+            pub const ABSENT: u32 = u32::MAX;
+
+            /// No field known.
+            pub const NONE: Self = Self { $( $name: Self::ABSENT, )* };
+
+            /// The rows, in the order of the struct's fields.
+            pub const FIELDS: &'static [Field] = &[ $( Field {
+                name: stringify!($name), paths: &[$($path),+], optional: offsets!(@optional $($optional)?),
+            }, )* ];
+        }
+    };
+    (@optional optional) => { true };
+    (@optional) => { false };
+}
+
+offsets! {
+    /// Parent as of fork or reparenting, not a tracer.
+    task_real_parent: ["task_struct.real_parent"];
+    /// Leader of the thread group.
+    task_group_leader: ["task_struct.group_leader"];
+    /// Process id.
+    task_tgid: ["task_struct.tgid"];
+    /// Thread id.
+    task_pid: ["task_struct.pid"];
+    /// Start time; named `real_start_time` before 5.5.
+    task_start_boottime: ["task_struct.start_boottime", "task_struct.real_start_time"];
+    /// Memory map.
+    task_mm: ["task_struct.mm"];
+    /// Subjective credentials.
+    task_cred: ["task_struct.cred"];
+    /// Only with CONFIG_AUDIT.
+    task_loginuid: ["task_struct.loginuid.val"], optional;
+    /// Only with CONFIG_AUDIT.
+    task_sessionid: ["task_struct.sessionid"], optional;
+    /// Namespaces but for pid and user.
+    task_nsproxy: ["task_struct.nsproxy"];
+    /// The thread's pid in every namespace.
+    task_thread_pid: ["task_struct.thread_pid"];
+    /// Root and working directory.
+    task_fs: ["task_struct.fs"];
+    /// What the threads of a process share.
+    task_signal: ["task_struct.signal"];
+    /// What a thread ended with.
+    task_exit_code: ["task_struct.exit_code"];
+    /// Work to be done before the return to user mode: files being closed.
+    task_works: ["task_struct.task_works"];
+    /// Threads that have not begun to exit.
+    signal_live: ["signal_struct.live.counter"];
+    /// Threads not yet released.
+    signal_nr_threads: ["signal_struct.nr_threads"];
+    /// SIGNAL_GROUP_EXIT and others.
+    signal_flags: ["signal_struct.flags"];
+    /// What the whole process ended with.
+    signal_group_exit_code: ["signal_struct.group_exit_code"];
+    /// Real user.
+    cred_uid: ["cred.uid.val"];
+    /// Real group.
+    cred_gid: ["cred.gid.val"];
+    /// Effective user.
+    cred_euid: ["cred.euid.val"];
+    /// Effective group.
+    cred_egid: ["cred.egid.val"];
+    /// Two 32-bit words before 6.3, one of 64 bits since; the same bytes.
+    cred_cap_effective: ["cred.cap_effective"];
+    /// User namespace.
+    cred_user_ns: ["cred.user_ns"];
+    /// Inode number.
+    user_ns_inum: ["user_namespace.ns.inum"];
+    /// Mount namespace.
+    nsproxy_mnt_ns: ["nsproxy.mnt_ns"];
+    /// Network namespace.
+    nsproxy_net_ns: ["nsproxy.net_ns"];
+    /// Inode number.
+    mnt_ns_inum: ["mnt_namespace.ns.inum"];
+    /// Inode number.
+    net_ns_inum: ["net.ns.inum"];
+    /// Inode number.
+    pid_ns_inum: ["pid_namespace.ns.inum"];
+    /// How many namespaces the pid is in, less one.
+    pid_level: ["pid.level"];
+    /// One `upid` per level.
+    pid_numbers: ["pid.numbers"];
+    /// The number.
+    upid_nr: ["upid.nr"];
+    /// The namespace.
+    upid_ns: ["upid.ns"];
+    /// First byte of the arguments.
+    mm_arg_start: ["mm_struct.arg_start"];
+    /// Byte behind the arguments.
+    mm_arg_end: ["mm_struct.arg_end"];
+    /// The running file.
+    mm_exe_file: ["mm_struct.exe_file"];
+    /// The file that runs (the interpreter's, for a script).
+    bprm_file: ["linux_binprm.file"];
+    /// The name as requested.
+    bprm_filename: ["linux_binprm.filename"];
+    /// The interpreter's name, or the filename itself.
+    bprm_interp: ["linux_binprm.interp"];
+    /// Mount of the file.
+    file_mnt: ["file.f_path.mnt"];
+    /// Name of the file.
+    file_dentry: ["file.f_path.dentry"];
+    /// The inode.
+    file_inode: ["file.f_inode"];
+    /// Open flags, the kernel's own among them.
+    file_flags: ["file.f_flags"];
+    /// The callback with which a file is closed late.
+    file_task_work: ["file.f_task_work", "file.f_rcuhead", "file.f_u.fu_rcuhead"];
+    /// Mount of the working directory.
+    fs_pwd_mnt: ["fs_struct.pwd.mnt"];
+    /// The working directory.
+    fs_pwd_dentry: ["fs_struct.pwd.dentry"];
+    /// Inode number.
+    inode_ino: ["inode.i_ino"];
+    /// Links.
+    inode_nlink: ["inode.i_nlink"];
+    /// Filesystem.
+    inode_sb: ["inode.i_sb"];
+    /// Device.
+    sb_dev: ["super_block.s_dev"];
+    /// The directory above.
+    dentry_parent: ["dentry.d_parent"];
+    /// Inode of the name.
+    dentry_inode: ["dentry.d_inode"];
+    /// Length of the name.
+    dentry_name_len: ["dentry.d_name.len"];
+    /// The name.
+    dentry_name: ["dentry.d_name.name"];
+    /// Short names, within the dentry.
+    dentry_inline: ["dentry.d_shortname", "dentry.d_iname"];
+    /// The part of a mount that other code sees.
+    mount_mnt: ["mount.mnt"];
+    /// The mount it is mounted on.
+    mount_parent: ["mount.mnt_parent"];
+    /// Where on it.
+    mount_mountpoint: ["mount.mnt_mountpoint"];
+    /// Root of the mounted tree.
+    vfsmount_root: ["vfsmount.mnt_root"];
+    /// Next callback.
+    callback_next: ["callback_head.next"];
+}

@@ -1,0 +1,209 @@
+//! The records as they lie in a ring: fixed part first, then the text parts in the order that each record states.
+//!
+//! All integers are little-endian as the machine has them (kernel and reader are one machine); 8-byte fields stand
+//! first in each struct, so that no padding is needed.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Most argument bytes an exec record carries.
+pub const ARGV_BYTES_MAX: u32 = 8192;
+/// Most bytes of one path; the kernel's own `PATH_MAX`.
+pub const PATH_BYTES_MAX: u32 = 4096;
+/// Most steps of one path walk: names and mount crossings.
+pub const PATH_COMPONENTS_MAX: u32 = 160;
+/// Longest name of one path component (`NAME_MAX`).
+pub const NAME_BYTES_MAX: u32 = 255;
+
+/// Path flag: the path goes on towards the root beyond what was kept.
+pub const PATH_TRUNCATED: u32 = 1;
+/// Path flag: the walk ended at a root that is no mount's root (a detached mount).
+pub const PATH_UNREACHABLE: u32 = 2;
+/// Fork flag: the child is a thread of the parent's process.
+pub const FORK_THREAD: u32 = 1;
+
+/// Stands first in every record. 32 bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct RecordHeader {
+    /// Number within (cpu, hook), from 0, given after the filters and before the ring is asked for room.
+    pub seq: u64,
+    /// `CLOCK_BOOTTIME` at the hook, ns.
+    pub ktime_ns: u64,
+    /// Bytes of the whole record, text included.
+    pub len: u32,
+    /// A [`crate::RecordKind`].
+    pub kind: u16,
+    /// A [`crate::Hook`], which is also the numbering stream.
+    pub hook: u16,
+    /// The CPU the program ran on.
+    pub cpu: u32,
+    /// Bits of [`missing`]: what could not be read.
+    pub missing: u32,
+}
+
+/// The process and thread at the hook. 112 bytes. Pids are those of the initial pid namespace.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct TaskRecord {
+    /// The process's (thread group leader's) `start_boottime`, ns.
+    pub start_ns: u64,
+    /// Id of the cgroup in the unified hierarchy.
+    pub cgroup_id: u64,
+    /// The effective capability set.
+    pub cap_effective: u64,
+    /// Inode of the running file; 0 where the task has none (a kernel thread, an ending process).
+    pub exe_ino: u64,
+    /// The task's comm: 16 bytes, NUL-padded.
+    pub comm: [u64; 2],
+    /// The kernel's tgid.
+    pub pid: u32,
+    /// The kernel's pid.
+    pub tid: u32,
+    /// The real parent's tgid.
+    pub ppid: u32,
+    /// The process's pid in its own pid namespace.
+    pub ns_pid: u32,
+    /// Real user id.
+    pub ruid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Real group id.
+    pub rgid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// Audit login uid; 4294967295 where none is set.
+    pub loginuid: u32,
+    /// Audit session id; 4294967295 where none is set.
+    pub session: u32,
+    /// Inode number of the pid namespace.
+    pub ns_pid_inum: u32,
+    /// Inode number of the mount namespace.
+    pub ns_mnt_inum: u32,
+    /// Inode number of the network namespace.
+    pub ns_net_inum: u32,
+    /// Inode number of the user namespace.
+    pub ns_user_inum: u32,
+    /// Device of the running file (major << 20 | minor).
+    pub exe_dev: u32,
+    /// How deep the pid namespace is nested; 0 is the initial one.
+    pub pid_ns_level: u32,
+}
+
+/// A path in the record's text: its names leaf first, each ended by NUL. 12 bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct PathLen {
+    /// Bytes in the text.
+    pub len: u32,
+    /// Bytes the walk saw, kept or not.
+    pub total: u32,
+    /// [`PATH_TRUNCATED`], [`PATH_UNREACHABLE`].
+    pub flags: u32,
+}
+
+/// A program was started. Text: filename, path, cwd, interp, script path, argv.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct ExecRecord {
+    /// Common to all records.
+    pub header: RecordHeader,
+    /// The process after the exec. Its `exe_dev` and `exe_ino` are the file that runs.
+    pub task: TaskRecord,
+    /// Inode of the script; 0 without one.
+    pub script_ino: u64,
+    /// Device of the script.
+    pub script_dev: u32,
+    /// Links of the file that runs; 0 means that no directory names it.
+    pub nlink: u32,
+    /// Id of the thread that called.
+    pub old_tid: u32,
+    /// 1 if an interpreter runs a script (or a binfmt_misc file).
+    pub script: u32,
+    /// Text bytes of the requested filename, its NUL included.
+    pub filename_len: u32,
+    /// Path of the file that runs.
+    pub path: PathLen,
+    /// Working directory.
+    pub cwd: PathLen,
+    /// Text bytes of the interpreter's name as requested, its NUL included.
+    pub interp_len: u32,
+    /// Path of the script.
+    pub script_path: PathLen,
+    /// Text bytes of the arguments.
+    pub argv_len: u32,
+    /// Bytes of the arguments in the process.
+    pub argv_total: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// A task was created; `task` is the creator.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct ForkRecord {
+    /// Common to all records.
+    pub header: RecordHeader,
+    /// The creator.
+    pub task: TaskRecord,
+    /// The new process's `start_boottime`, ns.
+    pub child_start_ns: u64,
+    /// The new task's tgid.
+    pub child_pid: u32,
+    /// The new task's pid.
+    pub child_tid: u32,
+    /// [`FORK_THREAD`].
+    pub flags: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// A process ended: its last thread is gone.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct ExitRecord {
+    /// Common to all records.
+    pub header: RecordHeader,
+    /// The process that ends.
+    pub task: TaskRecord,
+    /// The wait status.
+    pub status: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// A bit of [`RecordHeader::missing`] and the field it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingField {
+    /// The bit's value.
+    pub bit: u32,
+    /// Dotted path in the native format.
+    pub field: &'static str,
+}
+
+/// What a kernel program can fail to read.
+pub mod missing {
+    use super::MissingField;
+
+    /// The arguments.
+    pub const EXEC_ARGV: u32 = 1;
+    /// The requested filename.
+    pub const EXEC_FILENAME: u32 = 1 << 1;
+    /// The path of the file that runs, with its device and inode.
+    pub const EXEC_PATH: u32 = 1 << 2;
+    /// The working directory.
+    pub const EXEC_CWD: u32 = 1 << 3;
+    /// The interpreter's requested name.
+    pub const EXEC_INTERP: u32 = 1 << 4;
+    /// The script's file.
+    pub const EXEC_SCRIPT: u32 = 1 << 5;
+
+    /// Every bit, with its field.
+    pub const FIELDS: [MissingField; 6] = [
+        MissingField { bit: EXEC_ARGV, field: "exec.argv" },
+        MissingField { bit: EXEC_FILENAME, field: "exec.filename" },
+        MissingField { bit: EXEC_PATH, field: "exec.path" },
+        MissingField { bit: EXEC_CWD, field: "exec.cwd" },
+        MissingField { bit: EXEC_INTERP, field: "exec.interp" },
+        MissingField { bit: EXEC_SCRIPT, field: "exec.script" },
+    ];
+}

@@ -1,0 +1,139 @@
+//! `sched_process_exec(task, old_pid, bprm)`: the new program is in place, the old one gone. Everything is read from
+//! what the kernel runs; nothing the caller can still change.
+
+use crate::raw::{ExecScratch, Number, Reader, config, constant, exec_scratch, now_ns};
+use crate::{filter, path, task};
+use aya_ebpf::programs::RawTracePointContext;
+use collector_common::{ARGV_BYTES_MAX, DropReason, Hook, PathLen, missing};
+
+/// The kernel's own open flag for files that it opens to execute them (`__FMODE_EXEC`).
+const FMODE_EXEC: u32 = 0x20;
+/// Most files waiting to be closed that are looked at for the script.
+const CLOSING_FILES_MAX: u32 = 128;
+
+#[inline(always)]
+pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
+    if !filter::wanted() {
+        return 0;
+    }
+    let Some(number) = Number::take(Hook::Exec) else { return 0 };
+    let Some(scratch) = exec_scratch() else {
+        number.drop(DropReason::NoScratch);
+        return 0;
+    };
+    let bprm = R::object(ctx.arg(2), constant(&config().types.bprm));
+    let task = R::current();
+    scratch.clear_text();
+    scratch.record.header.ktime_ns = now_ns();
+    scratch.record.header.missing = 0;
+    scratch.record.old_tid = ctx.arg(1);
+    scratch.record.reserved = 0;
+    task::fill::<R>(&mut scratch.record.task, task);
+    fill_names::<R>(scratch, bprm, task);
+    fill_script::<R>(scratch, bprm, task);
+    fill_argv::<R>(scratch, task);
+    scratch.emit(number);
+    0
+}
+
+/// Filename, path and identity of the file that runs, working directory.
+#[inline(always)]
+fn fill_names<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr) {
+    let offsets = &config().offsets;
+    scratch.record.filename_len = scratch.push_kernel_str(R::u64(bprm, constant(&offsets.bprm_filename)));
+    if scratch.record.filename_len == 0 {
+        scratch.record.header.missing |= missing::EXEC_FILENAME;
+    }
+    let file = R::ptr(bprm, constant(&offsets.bprm_file));
+    let inode = R::ptr(file, constant(&offsets.file_inode));
+    scratch.record.task.exe_ino = R::u64(inode, constant(&offsets.inode_ino));
+    scratch.record.task.exe_dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
+    scratch.record.nlink = R::u32(inode, constant(&offsets.inode_nlink));
+    scratch.record.path =
+        path::append::<R>(scratch, R::ptr(file, constant(&offsets.file_mnt)), R::ptr(file, constant(&offsets.file_dentry)));
+    if scratch.record.path.len == 0 {
+        scratch.record.header.missing |= missing::EXEC_PATH;
+    }
+    let fs = R::ptr(task, constant(&offsets.task_fs));
+    scratch.record.cwd =
+        path::append::<R>(scratch, R::ptr(fs, constant(&offsets.fs_pwd_mnt)), R::ptr(fs, constant(&offsets.fs_pwd_dentry)));
+    if R::address(fs) == 0 {
+        scratch.record.header.missing |= missing::EXEC_CWD;
+    }
+}
+
+/// Whether an interpreter runs a script, and which.
+#[inline(always)]
+fn fill_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr) {
+    let offsets = &config().offsets;
+    let interp = R::u64(bprm, constant(&offsets.bprm_interp));
+    scratch.record.script = u32::from(interp != R::u64(bprm, constant(&offsets.bprm_filename)));
+    scratch.record.script_ino = 0;
+    scratch.record.script_dev = 0;
+    scratch.record.interp_len = 0;
+    scratch.record.script_path = PathLen { len: 0, total: 0, flags: 0 };
+    if scratch.record.script == 0 {
+        return;
+    }
+    scratch.record.interp_len = scratch.push_kernel_str(interp);
+    if scratch.record.interp_len == 0 {
+        scratch.record.header.missing |= missing::EXEC_INTERP;
+    }
+    find_script::<R>(scratch, task);
+    let address = scratch.found();
+    if address == 0 {
+        scratch.record.header.missing |= missing::EXEC_SCRIPT;
+        return;
+    }
+    let file = R::object(address, constant(&config().types.file));
+    let inode = R::ptr(file, constant(&offsets.file_inode));
+    scratch.record.script_ino = R::u64(inode, constant(&offsets.inode_ino));
+    scratch.record.script_dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
+    scratch.record.script_path =
+        path::append::<R>(scratch, R::ptr(file, constant(&offsets.file_mnt)), R::ptr(file, constant(&offsets.file_dentry)));
+}
+
+/// The script's file. The kernel has let go of it by now, but closes files only on the way back to user mode: it waits
+/// in the task's work list, newest first. The kernel opened it to execute it, before any other such file of this call
+/// (interpreters, the ELF loader, the old program), so it is the last entry with that flag.
+#[inline(always)]
+fn find_script<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
+    let offsets = &config().offsets;
+    scratch.set_found(0);
+    let mut work = R::u64(task, constant(&offsets.task_works));
+    for _ in 0..CLOSING_FILES_MAX {
+        if work == 0 {
+            return;
+        }
+        let address = work.wrapping_sub(u64::from(constant(&offsets.file_task_work)));
+        let file = R::object(address, constant(&config().types.file));
+        if R::u32(file, constant(&offsets.file_flags)) & FMODE_EXEC != 0 {
+            // Other callbacks wait in the same list. Only a file's inode is also its name's inode.
+            let inode = R::u64(file, constant(&offsets.file_inode));
+            let dentry = R::ptr(file, constant(&offsets.file_dentry));
+            if inode != 0 && inode == R::u64(dentry, constant(&offsets.dentry_inode)) {
+                scratch.set_found(address);
+            }
+        }
+        work = R::u64(R::object(work, constant(&config().types.callback)), constant(&offsets.callback_next));
+    }
+    // The list goes on: the last one seen need not be the oldest.
+    scratch.set_found(0);
+}
+
+/// The arguments, as they lie in the new program's memory.
+#[inline(always)]
+fn fill_argv<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
+    let offsets = &config().offsets;
+    let mm = R::ptr(task, constant(&offsets.task_mm));
+    let start = R::u64(mm, constant(&offsets.mm_arg_start));
+    let total = R::u64(mm, constant(&offsets.mm_arg_end)).wrapping_sub(start) as u32;
+    let len = if total > ARGV_BYTES_MAX { ARGV_BYTES_MAX } else { total };
+    scratch.record.argv_total = total;
+    if scratch.push_user::<ARGV_BYTES_MAX>(start, len) {
+        scratch.record.argv_len = len;
+    } else {
+        scratch.record.argv_len = 0;
+        scratch.record.header.missing |= missing::EXEC_ARGV;
+    }
+}

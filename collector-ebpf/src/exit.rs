@@ -1,0 +1,42 @@
+//! `sched_process_exit(task[, group_dead])`: fires for every thread; a process ends once, with its last one.
+
+use crate::raw::{Number, Reader, config, constant, first_exit, now_ns};
+use crate::{filter, task};
+use aya_ebpf::programs::RawTracePointContext;
+use collector_common::{ExitRecord, Hook, RecordKind};
+
+/// `SIGNAL_GROUP_EXIT`: the process ended as a whole, and `group_exit_code` says how.
+const SIGNAL_GROUP_EXIT: u32 = 4;
+
+#[inline(always)]
+pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
+    let offsets = &config().offsets;
+    let task = R::current();
+    let signal = R::ptr(task, constant(&offsets.task_signal));
+    let told = constant(&config().exit_tells_group_dead) != 0;
+    let last = if told { ctx.arg::<u64>(1) & 0xff != 0 } else { R::u32(signal, constant(&offsets.signal_live)) == 0 };
+    if !last || !filter::wanted() {
+        return 0;
+    }
+    let mut record = ExitRecord::default();
+    task::fill::<R>(&mut record.task, task);
+    // Two threads can both find themselves the last where the tracepoint does not say; one of them tells.
+    if !told
+        && R::u32(signal, constant(&offsets.signal_nr_threads)) > 1
+        && !first_exit(record.task.pid, record.task.start_ns)
+    {
+        return 0;
+    }
+    let Some(number) = Number::take(Hook::Exit) else { return 0 };
+    record.header.ktime_ns = now_ns();
+    task::fill_exe::<R>(&mut record.task, task);
+    // What the parent's wait gives: the process's code if it ended as a whole, else its first thread's.
+    record.status = if R::u32(signal, constant(&offsets.signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
+        R::u32(signal, constant(&offsets.signal_group_exit_code))
+    } else {
+        R::u32(R::ptr(task, constant(&offsets.task_group_leader)), constant(&offsets.task_exit_code))
+    };
+    number.fill(&mut record.header, RecordKind::Exit, size_of::<ExitRecord>() as u32);
+    number.emit(&record);
+    0
+}

@@ -1,0 +1,29 @@
+//! `sched_process_fork(parent, child)`: a task was created and has not run yet.
+
+use crate::raw::{Number, Reader, config, constant, current_ids, now_ns};
+use crate::{filter, task};
+use aya_ebpf::programs::RawTracePointContext;
+use collector_common::{ForkRecord, Hook, RecordKind};
+
+#[inline(always)]
+pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
+    let offsets = &config().offsets;
+    let child = R::object(ctx.arg(1), constant(&config().types.task));
+    let child_pid = R::u32(child, constant(&offsets.task_tgid));
+    // A thread, not a process.
+    if child_pid == current_ids().0 || !filter::wanted() {
+        return 0;
+    }
+    let Some(number) = Number::take(Hook::Fork) else { return 0 };
+    let mut record = ForkRecord::default();
+    let task = R::current();
+    record.header.ktime_ns = now_ns();
+    task::fill::<R>(&mut record.task, task);
+    task::fill_exe::<R>(&mut record.task, task);
+    record.child_pid = child_pid;
+    record.child_tid = R::u32(child, constant(&offsets.task_pid));
+    record.child_start_ns = R::u64(child, constant(&offsets.task_start_boottime));
+    number.fill(&mut record.header, RecordKind::Fork, size_of::<ForkRecord>() as u32);
+    number.emit(&record);
+    0
+}
