@@ -1,0 +1,184 @@
+/* The actor's entry: the table of subcommands and the helpers they share. See actor.h. */
+#include "actor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+void refused(const char *call)
+{
+    dprintf(1, "{\"act\":\"refused\",\"call\":\"%s\",\"errno\":%d,\"text\":\"%s\"}\n", call, errno, strerror(errno));
+    _exit(ACTOR_REFUSED);
+}
+
+void broken(const char *what)
+{
+    dprintf(2, "actor: %s: %s\n", what, strerror(errno));
+    _exit(ACTOR_BROKEN);
+}
+
+uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+long number(const char *text, long max)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (*text == 0 || *end != 0 || value < 0 || value > max) {
+        dprintf(2, "actor: not a number from 0 to %ld: %s\n", max, text);
+        _exit(ACTOR_USAGE);
+    }
+    return value;
+}
+
+static uint64_t start_ticks(pid_t pid)
+{
+    char path[64], stat[4096];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        broken(path);
+    ssize_t len = read(fd, stat, sizeof stat - 1);
+    close(fd);
+    if (len <= 0)
+        broken(path);
+    stat[len] = 0;
+    /* The comm may hold anything; the fields begin behind its last parenthesis with field 3. */
+    char *field = strrchr(stat, ')');
+    for (int i = 2; field && i < 22; i++)
+        field = strchr(field + 1, ' ');
+    if (!field)
+        broken("a short /proc/PID/stat");
+    return strtoull(field, NULL, 10);
+}
+
+struct child reap(pid_t pid, uint64_t forked_ns)
+{
+    struct child child = {.pid = pid};
+    siginfo_t info;
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0)
+        if (errno != EINTR)
+            broken("waitid");
+    child.ticks = start_ticks(pid);
+    while (waitpid(pid, &child.status, 0) < 0)
+        if (errno != EINTR)
+            broken("waitpid");
+    child.elapsed_ns = now_ns() - forked_ns;
+    return child;
+}
+
+void tell_child(const struct child *child, const char *more)
+{
+    dprintf(1, "{\"act\":\"child\",\"pid\":%d,\"ppid\":%d,\"status\":%d,\"start_ticks\":%llu,\"elapsed_ns\":%llu%s}\n",
+            child->pid, getpid(), child->status, (unsigned long long)child->ticks,
+            (unsigned long long)child->elapsed_ns, more);
+}
+
+void tell_file(int fd)
+{
+    struct stat file;
+    if (fstat(fd, &file) < 0)
+        broken("fstat");
+    dprintf(1, "{\"act\":\"file\",\"dev\":\"%u:%u\",\"ino\":%llu}\n", major(file.st_dev), minor(file.st_dev),
+            (unsigned long long)file.st_ino);
+}
+
+void copy_into(const char *path, int fd)
+{
+    char part[65536];
+    ssize_t len;
+    int from = open(path, O_RDONLY | O_CLOEXEC);
+    if (from < 0)
+        broken(path);
+    while ((len = read(from, part, sizeof part)) > 0)
+        for (ssize_t done = 0, more; done < len; done += more)
+            if ((more = write(fd, part + done, (size_t)(len - done))) <= 0)
+                broken("write");
+    if (len < 0)
+        broken(path);
+    close(from);
+}
+
+char *cold(const char *text)
+{
+    /* fork() copies no page tables of a shared file mapping: the child's first touch is the kernel's. */
+    size_t size = strlen(text) + 1;
+    int fd = memfd_create("cold", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+        broken("memfd_create");
+    char *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED)
+        broken("mmap");
+    close(fd);
+    return memcpy(page, text, size);
+}
+
+static int do_exit(int argc, char **argv)
+{
+    return argc > 1 ? (int)number(argv[1], 255) : 0;
+}
+
+static const struct {
+    const char *name;
+    int arguments; /* at least */
+    int (*run)(int argc, char **argv);
+    const char *usage;
+} subcommands[] = {
+    {"exit", 0, do_exit, "[CODE]"},
+    {"tell", 0, do_tell, "[-- COMMAND..]   says who it is, then execs"},
+    {"spawn", 2, do_spawn, "N PATH ARGS..   N times fork and execv; % in ARGS is the child's number modulo 256"},
+    {"argv", 1, do_argv, "PATH ARGV0 ARGS..   with an argv[0] of its own, or with no argv at all"},
+    {"memfd", 1, do_memfd, "PATH ARGS..   a copy in a memfd"},
+    {"unlinked", 1, do_unlinked, "PATH ARGS..   PATH is removed before it runs"},
+    {"execveat-fd", 1, do_execveat_fd, "PATH ARGS..   an O_PATH descriptor with AT_EMPTY_PATH"},
+    {"procfd", 1, do_procfd, "PATH ARGS..   through /proc/self/fd/N"},
+    {"vfork", 1, do_vfork, "PATH ARGS.."},
+    {"posix-spawn", 1, do_posix_spawn, "PATH ARGS.."},
+    {"deep", 3, do_deep, "DIR DEPTH NAME_LEN   runs a copy of itself, relatively, DEPTH directories down"},
+    {"thread-exec", 1, do_thread_exec, "PATH ARGS..   from a thread that is not the leader, others running"},
+    {"leader-first", 3, do_leader_first, "LEADER_CODE LAST_CODE thread|group   the leader ends before the last thread"},
+    {"short-threads", 2, do_short_threads, "THREADS CODE   threads come and go, then the process ends"},
+    {"race", 2, do_race, "N THREADS   N processes whose threads race to exit_group"},
+    {"signal", 1, do_signal, "SIGNAL   a child dies by it, without a core dump"},
+    {"core", 0, do_core, "a child aborts, with a core dump where allowed"},
+    {"live", 2, do_live, "MS CODE   a child that lives that long"},
+    {"rename", 1, do_rename, "NAME   a child that names itself so, then ends"},
+    {"forks", 1, do_forks, "N   children that end at once, each told"},
+    {"storm", 1, do_storm, "N   children that end at once, not told one by one"},
+    {"chain", 2, do_chain, "N CODE   execs itself N times, then ends"},
+    {"uid", 1, do_uid, "UID -- COMMAND..   all ids set, then exec"},
+    {"ns", 1, do_ns, "mnt,net,user,uts -- COMMAND..   unshared, then exec"},
+    {"pidns", 1, do_pidns, "PATH ARGS..   as pid 1 of a pid namespace"},
+    {"loginuid", 1, do_loginuid, "UID -- COMMAND.."},
+    {"dropcap", 1, do_dropcap, "NUMBER.. -- COMMAND..   without these capabilities"},
+    {"memlock", 1, do_memlock, "BYTES -- COMMAND..   with that memlock limit"},
+    {"nobtf", 0, do_nobtf, "-- COMMAND..   without /sys/kernel/btf"},
+    {"gate", 0, do_gate, "-- COMMAND..   waits for a byte on stdin"},
+    {"probe-bpf", 1, do_probe_bpf, "map|attach   whether this task may use BPF here"},
+};
+
+int main(int argc, char **argv)
+{
+    /* Run without arguments at all, it tells how many it got: 100, or 101 where the kernel adds an empty one. */
+    if (argc == 0 || (argc == 1 && argv[0][0] == 0))
+        return 100 + argc;
+    alarm(LIFE_MAX_S);
+    for (size_t i = 0; argc > 1 && i < sizeof subcommands / sizeof *subcommands; i++)
+        if (strcmp(argv[1], subcommands[i].name) == 0 && argc - 2 >= subcommands[i].arguments)
+            return subcommands[i].run(argc - 1, argv + 1);
+    for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
+        dprintf(2, "actor %s %s\n", subcommands[i].name, subcommands[i].usage);
+    return ACTOR_USAGE;
+}

@@ -1,0 +1,93 @@
+//! The stream checker against streams that hold and streams that break one rule each.
+#![forbid(unsafe_code)]
+
+mod fixture;
+mod other_checker;
+
+use collector_tests::stream::{Ending, check};
+use fixture::{BREACHES, good};
+use std::process::{Command, Stdio};
+
+pub(crate) fn bytes(lines: &[String]) -> Vec<u8> {
+    lines.iter().flat_map(|line| line.bytes().chain(*b"\n")).collect()
+}
+
+#[test]
+fn a_good_stream_holds() {
+    let report = check(&bytes(&good()), Ending::Summary);
+    assert_eq!(report.faults, Vec::<String>::new());
+    assert_eq!((report.events, report.lost), (5, 3));
+}
+
+#[test]
+fn each_broken_rule_is_named() {
+    for breach in BREACHES {
+        let mut lines = good();
+        (breach.change)(&mut lines);
+        let report = check(&bytes(&lines), Ending::Summary);
+        let named = report.faults.iter().any(|fault| fault.contains(breach.fault));
+        assert!(named, "{}: expected {:?} among {:#?}", breach.name, breach.fault, report.faults);
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_a_fault() {
+    let mut stream = bytes(&good());
+    let at = stream.windows(3).position(|window| window == b"usr").unwrap();
+    stream[at] = 0xff;
+    assert!(check(&stream, Ending::Summary).faults[0].ends_with("not UTF-8"));
+}
+
+#[test]
+fn a_last_line_without_its_end_is_a_fault() {
+    let mut stream = bytes(&good());
+    stream.pop();
+    let report = check(&stream, Ending::Summary);
+    assert_eq!(report.faults, ["line 9: the last line does not end"]);
+}
+
+#[test]
+fn an_empty_stream_is_no_stream() {
+    assert!(!check(b"", Ending::Summary).holds());
+    assert!(!check(b"", Ending::Cut).holds());
+}
+
+#[test]
+fn a_stream_that_its_reader_cut_needs_no_summary() {
+    let stream = bytes(&good());
+    for end in [3, 4, 6] {
+        let whole: Vec<u8> = bytes(&good()[..end]);
+        let piece = &stream[..whole.len() + 20];
+        let report = check(piece, Ending::Cut);
+        assert!(report.holds(), "{report}");
+    }
+}
+
+#[test]
+fn a_fault_is_printed_without_control_characters() {
+    let mut lines = good();
+    lines[1] = lines[1].replace("usr", "\u{9b}31m").replacen("\"seq\":0", "\"seq\":\"\u{202e}\"", 1);
+    let printed = check(&bytes(&lines), Ending::Summary).to_string();
+    assert!(
+        printed.lines().flat_map(str::chars).all(|c| !collector_tests::stream::is_unsafe(c)),
+        "{printed:?}"
+    );
+}
+
+#[test]
+fn the_command_exits_0_for_a_good_stream_and_1_for_a_broken_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stream");
+    let run = |lines: &[String]| {
+        std::fs::write(&file, bytes(lines)).unwrap();
+        let checker =
+            Command::new(env!("CARGO_BIN_EXE_check-stream")).arg(&file).stdin(Stdio::null()).output();
+        checker.unwrap()
+    };
+    let good_run = run(&good());
+    assert_eq!(
+        (good_run.status.code(), &*good_run.stdout),
+        (Some(0), &b"5 events, 3 told lost, 0 faults\n"[..])
+    );
+    assert_eq!(run(&good()[1..]).status.code(), Some(1));
+}
