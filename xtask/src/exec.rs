@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use std::env;
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// Runs a command with this process's own output; an exit status other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
@@ -25,6 +26,20 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
         bail!("`{}` ended with {}: {}", shown(command), output.status, stderr.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a command and gives each line of its standard output as it comes.
+pub(crate) fn each_line(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<ExitStatus> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start {}", shown(command)))?;
+    let stdout = child.stdout.take().context("a piped command has no standard output")?;
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.with_context(|| format!("failed to read the output of {}", shown(command)))?;
+        on_line(String::from_utf8_lossy(&line).trim_end_matches('\r'));
+    }
+    child.wait().with_context(|| format!("failed to wait for {}", shown(command)))
 }
 
 /// The first line of a program's `--version`.

@@ -7,7 +7,12 @@
 
 mod ebpf;
 mod exec;
+mod libtest;
+mod programs;
 mod repo;
+mod report;
+mod suites;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -28,6 +33,17 @@ enum Command {
         /// Change nothing: fail if the committed object is not what the sources give.
         #[arg(long)]
         check: bool,
+    },
+    /// Run tests; the last line is `N passed, N failed, N skipped`.
+    Test {
+        #[arg(value_enum, default_value = "all")]
+        part: suites::Part,
+        /// Also test on Debian 12's own 6.1 and on the newest kernel Debian has.
+        #[arg(long)]
+        matrix: bool,
+        /// Passed to the test programs: a filter, or flags such as --exact.
+        #[arg(last = true)]
+        arguments: Vec<String>,
     },
 }
 
@@ -51,6 +67,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::BuildEbpf { check: false } => ebpf::build(&repo)?,
         Command::BuildEbpf { check: true } => ebpf::check(&repo)?,
+        Command::Test { part, matrix, arguments } => {
+            let mut report = report::Report::default();
+            suites::run(&repo, part, matrix, &arguments, &mut report);
+            return Ok(report.close());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

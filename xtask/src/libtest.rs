@@ -1,0 +1,155 @@
+//! Reading what libtest and libtest-mimic print: `test NAME ... RESULT` lines and the closing counts.
+
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Passed,
+    Failed,
+    /// With its reason, which may be empty.
+    Skipped(String),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+/// The output of one or more test programs, line by line.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    /// Result by test name; a name that comes twice (two programs) is kept once.
+    pub(crate) tests: BTreeMap<String, Outcome>,
+    /// Names and reasons of skipped tests, in order.
+    pub(crate) skips: Vec<(String, String)>,
+    /// Sum of the closing lines; none: no test program came to its end.
+    pub(crate) closed: Option<Counts>,
+    counted: Counts,
+    /// A name whose result comes on a later line, after what the test itself printed.
+    open: Option<String>,
+}
+
+impl Output {
+    pub(crate) fn read(text: &str) -> Self {
+        let mut output = Self::default();
+        text.lines().for_each(|line| output.line(line));
+        output
+    }
+
+    pub(crate) fn line(&mut self, line: &str) {
+        let line = line.trim();
+        if let Some(closing) = line.strip_prefix("test result: ") {
+            self.closed.get_or_insert_default().add(read_counts(closing));
+        } else if let Some((name, rest)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ..."))
+        {
+            match read_outcome(rest) {
+                Some(outcome) => self.record(name.trim(), outcome),
+                None => self.open = Some(name.trim().to_owned()),
+            }
+        } else if self.open.is_some()
+            && let Some(outcome) = read_outcome(line)
+            && let Some(name) = self.open.take()
+        {
+            self.record(&name, outcome);
+        }
+    }
+
+    /// The closing lines and the single results tell the same; what differs, if not.
+    pub(crate) fn disagreement(&self) -> Option<String> {
+        let Some(closed) = self.closed else { return Some("no closing `test result:` line".to_owned()) };
+        (closed != self.counted).then(|| {
+            let (said, seen) = (closed, self.counted);
+            format!(
+                "closing lines say {}/{}/{} passed/failed/skipped, single lines {}/{}/{}",
+                said.passed, said.failed, said.skipped, seen.passed, seen.failed, seen.skipped
+            )
+        })
+    }
+
+    fn record(&mut self, name: &str, outcome: Outcome) {
+        self.open = None;
+        match &outcome {
+            Outcome::Passed => self.counted.passed += 1,
+            Outcome::Failed => self.counted.failed += 1,
+            Outcome::Skipped(reason) => {
+                self.counted.skipped += 1;
+                self.skips.push((name.to_owned(), reason.clone()));
+            }
+        }
+        self.tests.insert(name.to_owned(), outcome);
+    }
+}
+
+fn read_outcome(text: &str) -> Option<Outcome> {
+    let text = text.trim();
+    if let Some(reason) = text.strip_prefix("ignored") {
+        return Some(Outcome::Skipped(reason.trim_start_matches([',', ' ']).to_owned()));
+    }
+    match text.split([' ', '\t']).next()? {
+        "ok" => Some(Outcome::Passed),
+        "FAILED" => Some(Outcome::Failed),
+        _ => None,
+    }
+}
+
+/// `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s`
+fn read_counts(closing: &str) -> Counts {
+    let count = |what: &str| {
+        let words: Vec<&str> = closing.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect();
+        words.windows(2).find(|pair| pair[1] == what).and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+    };
+    Counts { passed: count("passed"), failed: count("failed"), skipped: count("ignored") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_reasons_and_counts_are_read() {
+        let output = Output::read(
+            "running 4 tests\ntest a           ... ok\ntest b::c - should panic ... ok\n\
+             test d ... ignored, needs CAP_BPF, and BTF\ntest e ... FAILED\n\nfailures:\n    e\n\n\
+             test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.00s\n",
+        );
+        assert_eq!(output.tests["a"], Outcome::Passed);
+        assert_eq!(output.tests["e"], Outcome::Failed);
+        assert_eq!(output.skips, [("d".to_owned(), "needs CAP_BPF, and BTF".to_owned())]);
+        assert_eq!(output.closed, Some(Counts { passed: 2, failed: 1, skipped: 1 }));
+        assert_eq!(output.disagreement(), None);
+    }
+
+    #[test]
+    fn a_result_may_come_lines_after_its_name() {
+        let output = Output::read(
+            "test slow ... \nwhat the test printed\nok\n\
+             test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\n",
+        );
+        assert_eq!(output.tests["slow"], Outcome::Passed);
+        assert_eq!(output.disagreement(), None);
+    }
+
+    #[test]
+    fn a_lost_line_and_a_lost_end_are_found_out() {
+        let lost = Output::read("test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+        assert!(lost.disagreement().is_some());
+        assert!(Output::read("test a ... ok\n").disagreement().is_some());
+    }
+
+    #[test]
+    fn several_programs_add_up() {
+        let closing = "test result: ok. 0 passed; 0 failed; 2 ignored; 0 measured\n";
+        let output = Output::read(&[closing, closing].concat());
+        assert_eq!(output.closed, Some(Counts { passed: 0, failed: 0, skipped: 4 }));
+    }
+}

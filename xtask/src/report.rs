@@ -1,0 +1,212 @@
+//! What was run and how it went: the table kernel x test x result and the closing counts.
+
+use crate::libtest::{Counts, Outcome, Output};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+/// The kernel tests on one kernel.
+#[derive(Debug)]
+pub(crate) struct KernelRun {
+    /// `uname -r`, or what stands for it when it never came up.
+    kernel: String,
+    tests: BTreeMap<String, Outcome>,
+    skips: Vec<(String, String)>,
+    counts: Counts,
+    /// Why the run is not whole.
+    problem: Option<String>,
+}
+
+impl KernelRun {
+    /// From a test program's output and its exit status, if it came to one.
+    pub(crate) fn new(kernel: String, output: Output, status: Option<i32>, problem: Option<String>) -> Self {
+        let counts = Self::count(&output.tests);
+        let problem = problem.or_else(|| output.disagreement()).or_else(|| match status {
+            Some(status) if status != 0 && counts.failed == 0 => {
+                Some(format!("the test program ended with status {status}"))
+            }
+            _ => None,
+        });
+        Self { kernel, tests: output.tests, skips: output.skips, counts, problem }
+    }
+
+    /// No test came to run.
+    pub(crate) fn broken(kernel: &str, problem: String) -> Self {
+        Self {
+            kernel: kernel.to_owned(),
+            tests: BTreeMap::new(),
+            skips: Vec::new(),
+            counts: Counts::default(),
+            problem: Some(problem),
+        }
+    }
+
+    /// Every test is skipped for the same reason.
+    pub(crate) fn skipped(kernel: String, names: Vec<String>, reason: &str) -> Self {
+        let skips: Vec<_> = names.into_iter().map(|name| (name, reason.to_owned())).collect();
+        let tests: BTreeMap<_, _> =
+            skips.iter().map(|(name, reason)| (name.clone(), Outcome::Skipped(reason.clone()))).collect();
+        let counts = Self::count(&tests);
+        Self { kernel, tests, skips, counts, problem: None }
+    }
+
+    fn count(tests: &BTreeMap<String, Outcome>) -> Counts {
+        let mut counts = Counts::default();
+        for outcome in tests.values() {
+            match outcome {
+                Outcome::Passed => counts.passed += 1,
+                Outcome::Failed => counts.failed += 1,
+                Outcome::Skipped(_) => counts.skipped += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// Everything one command ran.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    other: Counts,
+    other_skips: Vec<(String, String)>,
+    kernels: Vec<KernelRun>,
+    problems: Vec<String>,
+}
+
+impl Report {
+    /// Adds what `cargo test` printed.
+    pub(crate) fn add_output(&mut self, output: Output) {
+        self.other.add(output.closed.unwrap_or_default());
+        self.other_skips.extend(output.skips);
+    }
+
+    pub(crate) fn add_kernels(&mut self, runs: impl IntoIterator<Item = KernelRun>) {
+        self.kernels.extend(runs);
+    }
+
+    /// A step that failed, or did not run though it should have.
+    pub(crate) fn add_problem(&mut self, problem: String) {
+        eprintln!("error: {problem}");
+        self.problems.push(problem);
+    }
+
+    /// Prints table, skips, problems and, as the last line, the counts.
+    pub(crate) fn close(self) -> ExitCode {
+        let mut problems = self.all_problems();
+        let mut counts = self.other;
+        self.kernels.iter().for_each(|run| counts.add(run.counts));
+        if counts == Counts::default() {
+            problems.push("no test ran".to_owned());
+        }
+        // A part that did not run is no success, whatever the others counted.
+        counts.failed = counts.failed.max(u64::from(!problems.is_empty()));
+
+        print!("{}", self.table());
+        for (title, lines) in [("skipped", self.skip_lines()), ("not as it should be", problems)] {
+            if !lines.is_empty() {
+                println!("\n{title}:");
+                lines.iter().for_each(|line| println!("  {line}"));
+            }
+        }
+        println!("\n{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+        if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn all_problems(&self) -> Vec<String> {
+        let of_runs =
+            |run: &KernelRun| run.problem.as_ref().map(|problem| format!("{}: {problem}", run.kernel));
+        let mut problems = self.problems.clone();
+        problems.extend(self.kernels.iter().filter_map(of_runs));
+        let mut whole = self.kernels.iter().filter(|run| run.problem.is_none());
+        if let Some(first) = whole.next() {
+            for run in whole.filter(|run| !run.tests.keys().eq(first.tests.keys())) {
+                let here: BTreeSet<_> = run.tests.keys().collect();
+                let there: BTreeSet<_> = first.tests.keys().collect();
+                let differ: Vec<_> = here.symmetric_difference(&there).map(|name| name.as_str()).collect();
+                problems.push(format!(
+                    "{} and {} do not run the same tests: {}",
+                    first.kernel,
+                    run.kernel,
+                    differ.join(", ")
+                ));
+            }
+        }
+        problems
+    }
+
+    fn skip_lines(&self) -> Vec<String> {
+        let line = |kernel: &str, (name, reason): &(String, String)| {
+            let reason = if reason.is_empty() { "no reason given" } else { reason };
+            format!("{kernel}{name}: {reason}")
+        };
+        let others = self.other_skips.iter().map(|skip| line("", skip));
+        let kernels = self
+            .kernels
+            .iter()
+            .flat_map(|run| run.skips.iter().map(move |skip| line(&format!("{} ", run.kernel), skip)));
+        others.chain(kernels).collect()
+    }
+
+    fn table(&self) -> String {
+        if self.kernels.is_empty() {
+            return String::new();
+        }
+        let names: BTreeSet<&String> = self.kernels.iter().flat_map(|run| run.tests.keys()).collect();
+        let first = names.iter().map(|name| name.len()).max().unwrap_or(0).max("test".len());
+        let mut table = format!("\n{:first$}", "test");
+        for run in &self.kernels {
+            table += &format!("  {}", run.kernel);
+        }
+        for name in names {
+            table += &format!("\n{name:first$}");
+            for run in &self.kernels {
+                let cell = match run.tests.get(name) {
+                    Some(Outcome::Passed) => "ok",
+                    Some(Outcome::Failed) => "FAIL",
+                    Some(Outcome::Skipped(_)) => "skip",
+                    None => "-",
+                };
+                table += &format!("  {cell:width$}", width = run.kernel.len());
+            }
+        }
+        table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(kernel: &str, text: &str) -> KernelRun {
+        KernelRun::new(kernel.to_owned(), Output::read(text), Some(0), None)
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_test_and_a_column_for_each_kernel() {
+        let mut report = Report::default();
+        let closing = "\ntest result: ok. 1 passed; 0 failed; 1 ignored;";
+        report.add_kernels([
+            run("5.10.0", &format!("test a ... ok\ntest long ... ignored, no kfuncs{closing}")),
+            run("6.12.117", &format!("test a ... ok\ntest long ... ignored, why{closing}")),
+        ]);
+        assert_eq!(report.table(), "\ntest  5.10.0  6.12.117\na     ok      ok\nlong  skip    skip\n");
+        assert_eq!(report.skip_lines(), ["5.10.0 long: no kfuncs", "6.12.117 long: why"]);
+        assert!(report.all_problems().is_empty());
+    }
+
+    #[test]
+    fn kernels_that_run_different_tests_are_a_problem() {
+        let mut report = Report::default();
+        let closing = "\ntest result: ok. 1 passed; 0 failed; 0 ignored;";
+        report.add_kernels([
+            run("1", &format!("test a ... ok{closing}")),
+            run("2", &format!("test b ... ok{closing}")),
+        ]);
+        assert_eq!(report.all_problems(), ["1 and 2 do not run the same tests: a, b"]);
+    }
+
+    #[test]
+    fn a_run_cut_short_is_a_problem_though_nothing_failed() {
+        let mut report = Report::default();
+        report.add_kernels([run("1", "test a ... ok\n")]);
+        assert_eq!(report.all_problems(), ["1: no closing `test result:` line"]);
+    }
+}

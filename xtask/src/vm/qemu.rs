@@ -1,0 +1,163 @@
+//! One boot of a virtual machine, from start to power-off, under a deadline.
+
+use super::serial::{self, Line};
+use crate::exec;
+use crate::repo;
+use anyhow::{Context, Result};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// From QEMU's start to init's first line, with KVM; a working KVM takes about one second.
+const KVM_BOOT_MAX: Duration = Duration::from_secs(20);
+/// From QEMU's start to init's first line, without.
+const TCG_BOOT_MAX: Duration = Duration::from_secs(120);
+/// From QEMU's start to its end.
+const RUN_MAX: Duration = Duration::from_secs(15 * 60);
+/// From init's last line to QEMU's end.
+const POWER_OFF_MAX: Duration = Duration::from_secs(20);
+
+/// How QEMU runs the guest's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accelerator {
+    Kvm,
+    Tcg,
+}
+
+impl Accelerator {
+    fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        }
+    }
+
+    fn boot_max(self) -> Duration {
+        match self {
+            Self::Kvm => KVM_BOOT_MAX,
+            Self::Tcg => TCG_BOOT_MAX,
+        }
+    }
+}
+
+/// How a boot ended.
+pub(crate) struct Boot {
+    /// From QEMU's start to init's first line; none: init never spoke.
+    pub(crate) init_after: Option<Duration>,
+    pub(crate) ended: Ended,
+    pub(crate) took: Duration,
+    /// Everything the guest wrote, cleaned.
+    pub(crate) lines: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The tests ended with this status.
+    Status(i32),
+    /// QEMU ended before they did.
+    Early,
+    /// A deadline passed and QEMU was ended.
+    Deadline(Duration),
+}
+
+/// Boots a kernel with an initramfs and gives each cleaned line to `on_line` as it comes.
+pub(crate) fn boot(
+    accelerator: Accelerator,
+    vmlinuz: &Path,
+    initramfs: &Path,
+    mut on_line: impl FnMut(&str),
+) -> Result<Boot> {
+    let qemu = repo::find_program("qemu-system-x86_64")
+        .context("qemu-system-x86_64 is missing: run `cargo xtask setup`")?;
+    let mut command = Command::new(qemu);
+    command
+        .args(accelerator.arguments())
+        .args(["-smp", "2", "-m", "1024", "-nographic", "-no-reboot", "-nic", "none", "-kernel"])
+        .arg(vmlinuz)
+        .arg("-initrd")
+        .arg(initramfs)
+        // loglevel: of the kernel's messages only that it dies.
+        .args(["-append", "console=ttyS0 quiet loglevel=1 panic=-1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let started = Instant::now();
+    let child = command.spawn().with_context(|| format!("failed to start {}", exec::shown(&command)))?;
+    let mut guest = Guest::new(child)?;
+
+    let mut boot = Boot { init_after: None, ended: Ended::Early, took: Duration::ZERO, lines: Vec::new() };
+    let mut deadline = accelerator.boot_max();
+    loop {
+        match guest.output.recv_timeout(deadline.saturating_sub(started.elapsed())) {
+            Ok(raw) => match serial::read_line(&raw) {
+                Line::Boot(_) => {
+                    boot.init_after = Some(started.elapsed());
+                    deadline = RUN_MAX;
+                }
+                Line::End(status) => {
+                    boot.ended = Ended::Status(status);
+                    deadline = started.elapsed() + POWER_OFF_MAX;
+                }
+                Line::Text(text) => {
+                    on_line(&text);
+                    boot.lines.push(text);
+                }
+            },
+            // QEMU has ended and closed its output.
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                if boot.ended == Ended::Early {
+                    boot.ended = Ended::Deadline(deadline);
+                }
+                break;
+            }
+        }
+    }
+    guest.end()?;
+    boot.took = started.elapsed();
+    Ok(boot)
+}
+
+/// A QEMU process; it ends with its owner.
+struct Guest {
+    child: Child,
+    output: Receiver<Vec<u8>>,
+}
+
+impl Guest {
+    fn new(mut child: Child) -> Result<Self> {
+        let (lines, output) = mpsc::channel();
+        let stdout = child.stdout.take().context("QEMU has no standard output")?;
+        let stderr = child.stderr.take().context("QEMU has no standard error")?;
+        for stream in [Box::new(stdout) as Box<dyn Read + Send>, Box::new(stderr)] {
+            let lines = lines.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                    if lines.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Ok(Self { child, output })
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.child.try_wait().context("failed to ask for QEMU's state")?.is_none() {
+            self.child.kill().context("failed to end QEMU")?;
+            self.child.wait().context("failed to wait for QEMU")?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("{error:#}");
+        }
+    }
+}
