@@ -93,7 +93,10 @@ impl Output {
 fn read_outcome(text: &str) -> Option<Outcome> {
     let text = text.trim();
     if let Some(reason) = text.strip_prefix("ignored") {
-        return Some(Outcome::Skipped(reason.trim_start_matches([',', ' ']).to_owned()));
+        // `ignored, reason` by libtest, `ignored (reason)` by libtest-mimic.
+        let reason = reason.trim_start_matches([',', ' ']);
+        let bare = reason.strip_prefix('(').and_then(|reason| reason.strip_suffix(')'));
+        return Some(Outcome::Skipped(bare.unwrap_or(reason).to_owned()));
     }
     match text.split([' ', '\t']).next()? {
         "ok" => Some(Outcome::Passed),
@@ -119,13 +122,14 @@ mod tests {
     fn results_reasons_and_counts_are_read() {
         let output = Output::read(
             "running 4 tests\ntest a           ... ok\ntest b::c - should panic ... ok\n\
-             test d ... ignored, needs CAP_BPF, and BTF\ntest e ... FAILED\n\nfailures:\n    e\n\n\
-             test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.00s\n",
+             test d ... ignored, needs CAP_BPF, and BTF\ntest e ... FAILED\ntest f ... ignored (no BTF (5.10))\n\nfailures:\n    e\n\n\
+             test result: FAILED. 2 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 1.00s\n",
         );
         assert_eq!(output.tests["a"], Outcome::Passed);
         assert_eq!(output.tests["e"], Outcome::Failed);
-        assert_eq!(output.skips, [("d".to_owned(), "needs CAP_BPF, and BTF".to_owned())]);
-        assert_eq!(output.closed, Some(Counts { passed: 2, failed: 1, skipped: 1 }));
+        let skips = [("d", "needs CAP_BPF, and BTF"), ("f", "no BTF (5.10)")];
+        assert_eq!(output.skips, skips.map(|(name, reason)| (name.to_owned(), reason.to_owned())));
+        assert_eq!(output.closed, Some(Counts { passed: 2, failed: 1, skipped: 2 }));
         assert_eq!(output.disagreement(), None);
     }
 

@@ -5,14 +5,19 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a build tool's job is to print what it does")]
 
+mod ci;
 mod ebpf;
 mod exec;
 mod libtest;
 mod programs;
 mod repo;
 mod report;
+mod setup;
 mod suites;
+#[cfg(test)]
+mod tidy;
 mod vm;
+mod watch;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -28,16 +33,31 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Install what the full build and test need: Debian's packages (as root) and programs from crates.io.
+    Setup {
+        /// Install nothing: say what is there and what is missing, and fail if something is.
+        #[arg(long)]
+        check: bool,
+    },
     /// Build the kernel programs into the committed object collector-ebpf/collector.bpf.o.
     BuildEbpf {
         /// Change nothing: fail if the committed object is not what the sources give.
         #[arg(long)]
         check: bool,
     },
+    /// Build collectord and run `collectord watch`, the main job (as root).
+    Run {
+        /// Passed to `collectord watch`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Run tests; the last line is `N passed, N failed, N skipped`.
     Test {
         #[arg(value_enum, default_value = "all")]
         part: suites::Part,
+        /// Run `setup` first.
+        #[arg(long)]
+        setup: bool,
         /// Also test on Debian 12's own 6.1 and on the newest kernel Debian has.
         #[arg(long)]
         matrix: bool,
@@ -45,6 +65,8 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Everything a submission must pass: setup, format, clippy, doc, deny, all tests.
+    Ci,
 }
 
 fn main() -> ExitCode {
@@ -65,10 +87,17 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let repo = repo::Repo::locate()?;
     match cli.command {
+        Command::Setup { check: true } => return Ok(setup::check()),
+        Command::Setup { check: false } => setup::install()?,
         Command::BuildEbpf { check: false } => ebpf::build(&repo)?,
         Command::BuildEbpf { check: true } => ebpf::check(&repo)?,
-        Command::Test { part, matrix, arguments } => {
+        Command::Run { arguments } => watch::run(&repo, &arguments)?,
+        Command::Ci => return Ok(ci::run(&repo)),
+        Command::Test { part, setup, matrix, arguments } => {
             let mut report = report::Report::default();
+            if setup {
+                report.step("setup", |_| setup::install());
+            }
             suites::run(&repo, part, matrix, &arguments, &mut report);
             return Ok(report.close());
         }

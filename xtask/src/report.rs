@@ -1,8 +1,10 @@
 //! What was run and how it went: the table kernel x test x result and the closing counts.
 
 use crate::libtest::{Counts, Outcome, Output};
+use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// The kernel tests on one kernel.
 #[derive(Debug)]
@@ -69,9 +71,22 @@ pub(crate) struct Report {
     other_skips: Vec<(String, String)>,
     kernels: Vec<KernelRun>,
     problems: Vec<String>,
+    times: Vec<(String, Duration)>,
 }
 
 impl Report {
+    /// Runs and times a step; if it fails, that is a problem, and later steps go on.
+    pub(crate) fn step(&mut self, name: &str, run: impl FnOnce(&mut Self) -> Result<()>) {
+        println!("\n== {name}");
+        let started = Instant::now();
+        if let Err(error) = run(self) {
+            eprintln!("error: {name}: {error:#}");
+            self.problems.push(format!("{name}: {error:#}"));
+        }
+        println!("-- {name}: {:.1} s", started.elapsed().as_secs_f64());
+        self.times.push((name.to_owned(), started.elapsed()));
+    }
+
     /// Adds what `cargo test` printed.
     pub(crate) fn add_output(&mut self, output: Output) {
         self.other.add(output.closed.unwrap_or_default());
@@ -80,12 +95,6 @@ impl Report {
 
     pub(crate) fn add_kernels(&mut self, runs: impl IntoIterator<Item = KernelRun>) {
         self.kernels.extend(runs);
-    }
-
-    /// A step that failed, or did not run though it should have.
-    pub(crate) fn add_problem(&mut self, problem: String) {
-        eprintln!("error: {problem}");
-        self.problems.push(problem);
     }
 
     /// Prints table, skips, problems and, as the last line, the counts.
@@ -100,7 +109,9 @@ impl Report {
         counts.failed = counts.failed.max(u64::from(!problems.is_empty()));
 
         print!("{}", self.table());
-        for (title, lines) in [("skipped", self.skip_lines()), ("not as it should be", problems)] {
+        for (title, lines) in
+            [("steps", self.time_lines()), ("skipped", self.skip_lines()), ("not as it should be", problems)]
+        {
             if !lines.is_empty() {
                 println!("\n{title}:");
                 lines.iter().for_each(|line| println!("  {line}"));
@@ -130,6 +141,10 @@ impl Report {
             }
         }
         problems
+    }
+
+    fn time_lines(&self) -> Vec<String> {
+        self.times.iter().map(|(name, time)| format!("{:7.1} s  {name}", time.as_secs_f64())).collect()
     }
 
     fn skip_lines(&self) -> Vec<String> {

@@ -31,10 +31,10 @@ pub(crate) enum Part {
 pub(crate) fn run(repo: &Repo, part: Part, matrix: bool, arguments: &[String], report: &mut Report) {
     let wants = |wanted| part == wanted || part == Part::All;
     if wants(Part::Unit) {
-        step(report, "unit tests", |report| unit(repo, arguments, report));
+        report.step("unit tests", |report| unit(repo, arguments, report));
     }
     if wants(Part::Kernel) || wants(Part::Vm) {
-        step(report, "kernel tests", |report| {
+        report.step("kernel tests", |report| {
             let programs = Programs::build(repo)?;
             if wants(Part::Kernel) {
                 report.add_kernels([on_this_kernel(&programs, arguments)?]);
@@ -46,14 +46,7 @@ pub(crate) fn run(repo: &Repo, part: Part, matrix: bool, arguments: &[String], r
         });
     }
     if part == Part::All {
-        step(report, "build-ebpf --check", |_| ebpf::check(repo));
-    }
-}
-
-fn step(report: &mut Report, name: &str, run: impl FnOnce(&mut Report) -> Result<()>) {
-    println!("\n== {name}");
-    if let Err(error) = run(report) {
-        report.add_problem(format!("{name}: {error:#}"));
+        report.step("build-ebpf --check", |_| ebpf::check(repo));
     }
 }
 

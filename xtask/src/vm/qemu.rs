@@ -92,20 +92,26 @@ pub(crate) fn boot(
     let mut deadline = accelerator.boot_max();
     loop {
         match guest.output.recv_timeout(deadline.saturating_sub(started.elapsed())) {
-            Ok(raw) => match serial::read_line(&raw) {
-                Line::Boot(_) => {
-                    boot.init_after = Some(started.elapsed());
-                    deadline = RUN_MAX;
-                }
-                Line::End(status) => {
-                    boot.ended = Ended::Status(status);
-                    deadline = started.elapsed() + POWER_OFF_MAX;
-                }
-                Line::Text(text) => {
+            Ok(raw) => {
+                let (line, message) = serial::read_line(&raw);
+                let text = match line {
+                    Line::Boot(_) => {
+                        boot.init_after = Some(started.elapsed());
+                        deadline = RUN_MAX;
+                        None
+                    }
+                    Line::End(status) => {
+                        boot.ended = Ended::Status(status);
+                        deadline = started.elapsed() + POWER_OFF_MAX;
+                        None
+                    }
+                    Line::Text(text) => Some(text),
+                };
+                for text in text.into_iter().chain(message) {
                     on_line(&text);
                     boot.lines.push(text);
                 }
-            },
+            }
             // QEMU has ended and closed its output.
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {

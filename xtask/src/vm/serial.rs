@@ -13,10 +13,14 @@ pub(crate) enum Line {
     Text(String),
 }
 
-/// Reads one line as it came over the wire.
-pub(crate) fn read_line(raw: &[u8]) -> Line {
+/// Reads one line as it came over the wire, and the kernel's message in it.
+pub(crate) fn read_line(raw: &[u8]) -> (Line, Option<String>) {
     let text = without_terminal_sequences(&String::from_utf8_lossy(raw));
-    let text = without_kernel_message(&text).trim_end();
+    let (text, message) = split_at_kernel_message(&text);
+    (read_text(text.trim_end()), message.map(|message| format!("kernel: {}", message.trim_end())))
+}
+
+fn read_text(text: &str) -> Line {
     if let Some((_, release)) = text.split_once(BOOT_MARK) {
         return Line::Boot(release.trim().to_owned());
     }
@@ -44,8 +48,8 @@ fn without_terminal_sequences(text: &str) -> String {
     clean
 }
 
-/// Cuts a message such as `[   12.345678] text` off a line; the kernel writes it in the middle of others' lines.
-fn without_kernel_message(line: &str) -> &str {
+/// Parts a message such as `[   12.345678] text` from a line; the kernel writes it in the middle of others' lines.
+fn split_at_kernel_message(line: &str) -> (&str, Option<&str>) {
     for (start, _) in line.match_indices('[') {
         let stamp = line[start + 1..].split(']').next().unwrap_or_default().trim_start();
         let is_time = stamp.split_once('.').is_some_and(|(seconds, fraction)| {
@@ -53,10 +57,10 @@ fn without_kernel_message(line: &str) -> &str {
             digits(seconds) && digits(fraction) && fraction.len() == 6
         });
         if is_time {
-            return &line[..start];
+            return (&line[..start], Some(&line[start..]));
         }
     }
-    line
+    (line, None)
 }
 
 #[cfg(test)]
@@ -64,7 +68,7 @@ mod tests {
     use super::*;
 
     fn text(raw: &str) -> String {
-        match read_line(raw.as_bytes()) {
+        match read_line(raw.as_bytes()).0 {
             Line::Text(text) => text,
             other => panic!("{other:?}"),
         }
@@ -82,9 +86,9 @@ mod tests {
     #[test]
     fn marks_are_found_behind_noise() {
         assert_eq!(
-            read_line(b"\x1bcSeaBIOS\x1b[2J@@guest-boot 5.10.0-32\r"),
+            read_line(b"\x1bcSeaBIOS\x1b[2J@@guest-boot 5.10.0-32\r").0,
             Line::Boot("5.10.0-32".to_owned())
         );
-        assert_eq!(read_line(b"@@guest-end 101\r"), Line::End(101));
+        assert_eq!(read_line(b"@@guest-end 101\r").0, Line::End(101));
     }
 }
