@@ -76,11 +76,13 @@ fn is_unsafe(line: &str) -> bool {
     [concat!("unsa", "fe {"), concat!("unsa", "fe impl")].iter().any(|word| code.contains(word))
 }
 
-/// In the comment, attributes let through, right above the statement's first line or above the line itself.
+/// In the comment above the line, or above the first line of its statement; attributes are let through.
 fn has_argument(lines: &[&str], at: usize) -> bool {
     let above = lines[..at].iter().rev().map(|line| line.trim());
-    let comment = above.take_while(|line| line.starts_with("//") || line.starts_with("#["));
-    comment.into_iter().any(|line| line.contains("SAFETY:"))
+    let goes_on =
+        |line: &&str| !line.starts_with("//") && !line.is_empty() && !line.ends_with([';', '{', '}', ',']);
+    let above = above.skip_while(|line| goes_on(line) || line.starts_with("#["));
+    above.take_while(|line| line.starts_with("//")).any(|line| line.contains("SAFETY:"))
 }
 
 #[test]
@@ -88,6 +90,8 @@ fn the_safety_rule_sees_what_it_should() {
     let with =
         ["// SAFETY: a reason", "// in two lines", "#[inline]", concat!("let x = unsa", "fe { f() };")];
     assert!(is_unsafe(with[3]) && has_argument(&with, 3));
+    let later = ["// SAFETY: a reason", "let x: u64 =", concat!("unsa", "fe { f() };")];
+    assert!(has_argument(&later, 2));
     let without = ["let y = 1; // SAFETY: of another line", concat!("unsa", "fe { f() };")];
     assert!(is_unsafe(without[1]) && !has_argument(&without, 1));
 }
