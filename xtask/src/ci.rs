@@ -7,7 +7,7 @@ use crate::report::Report;
 use crate::setup;
 use crate::suites::{self, Part};
 use anyhow::{Context, Result};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// A step that fails does not stop the later ones: one run tells all that is wrong.
 pub(crate) fn run(repo: &Repo) -> ExitCode {
@@ -43,6 +43,13 @@ fn deny(repo: &Repo) -> Result<()> {
     let program =
         repo::find_program("cargo-deny").context("cargo-deny is missing: run `cargo xtask setup`")?;
     println!("advisories are not checked: their database is fetched from the network");
-    let mut deny = std::process::Command::new(program);
-    exec::run(deny.current_dir(&repo.root).args(["--locked", "check", "bans", "licenses", "sources"]))
+    let mut deny = Command::new(program);
+    exec::run(deny.current_dir(&repo.root).args([
+        "--locked",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
 }

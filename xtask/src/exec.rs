@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 /// Runs a command with this process's own output; an exit status other than 0 is an error.
@@ -48,9 +49,12 @@ pub(crate) fn version(command: &mut Command) -> Result<String> {
     Ok(text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned())
 }
 
-/// Program and arguments as one line, for messages only.
+/// Program and arguments as one line, for messages only; of a rustup toolchain's program just the name.
 pub(crate) fn shown(command: &Command) -> String {
-    let mut line = command.get_program().to_string_lossy().into_owned();
+    let program = Path::new(command.get_program());
+    let of_rustup = program.components().any(|part| part.as_os_str() == "toolchains");
+    let name = program.file_name().filter(|_| of_rustup).unwrap_or(command.get_program());
+    let mut line = name.to_string_lossy().into_owned();
     for argument in command.get_args() {
         line.push(' ');
         line.push_str(&argument.to_string_lossy());

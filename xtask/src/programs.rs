@@ -7,8 +7,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-pub(crate) const TEST_PACKAGE: &str = "collector-tests";
+/// The test target that needs a kernel, in package collector-tests.
 pub(crate) const KERNEL_TARGET: &str = "kernel";
+const DAEMON: &str = "collectord";
 
 #[derive(Debug)]
 pub(crate) struct Programs {
