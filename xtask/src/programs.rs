@@ -36,9 +36,10 @@ impl Programs {
             executable(&String::from_utf8_lossy(&output.stdout), name)
                 .with_context(|| format!("`{}` gave no executable {name}", exec::shown(&cargo)))
         };
+        // For the whole workspace: one package alone would be built with other features, everything below it again.
         let kernel_tests =
-            built(&["test", "-p", TEST_PACKAGE, "--test", KERNEL_TARGET, "--no-run"], KERNEL_TARGET)?;
-        let collectord = built(&["build", "-p", "collectord"], "collectord")?;
+            built(&["test", "--workspace", "--test", KERNEL_TARGET, "--no-run"], KERNEL_TARGET)?;
+        let collectord = built(&["build", "--workspace", "--bin", DAEMON], DAEMON)?;
         let actor = exec::capture(Command::new(&kernel_tests).arg("--print-actor"))?;
         let actor = PathBuf::from(actor.trim());
         if !actor.is_file() {
