@@ -33,7 +33,7 @@ pub struct ClassAccount {
     pub malformed: u64,
     /// Records that became events.
     pub decoded: u64,
-    /// Events every sink took.
+    /// Events that at least one sink took; what a further sink failed to take is that sink's own loss, in the report.
     pub delivered: u64,
     /// Events that a filter in userspace removed.
     pub filtered: u64,

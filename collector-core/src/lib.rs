@@ -16,12 +16,26 @@
 #![forbid(unsafe_code)]
 
 pub mod accounting;
+mod collector;
+mod config;
+pub mod escape;
 pub mod event;
+mod json;
+pub mod process_table;
+mod runtime;
 mod sink;
 mod source;
+#[cfg(test)]
+mod test_events;
 
+pub use collector::Collector;
+pub use config::{
+    BATCH_SIZE_MAX, CollectorConfig, ConfigError, DURATION_MAX, EVENT_BUFFER_MAX, EVENT_SOURCES_MAX,
+};
 pub use event::{
     CollectionEvent, FilesystemEvent, KernelEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
 };
+pub use json::{JsonEncoder, JsonLinesSink};
+pub use runtime::{EndReason, RunReport, ShutdownHandle, SinkReport, SinkState, SourceOutcome, SourceReport};
 pub use sink::{EventSink, SinkError};
 pub use source::{EventSource, SourceCaps};

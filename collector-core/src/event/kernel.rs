@@ -203,7 +203,7 @@ pub struct ProcessIdentity {
     pub exe: Option<Text>,
     /// Device (kernel encoding) and inode of the running file.
     pub exe_file: Option<(u32, u64)>,
-    /// The parent's comm when this process was first seen.
+    /// The parent's comm, as it was when this process was first seen under that parent or last executed a program.
     pub parent_name: Option<Text>,
 }
 
@@ -211,6 +211,10 @@ pub struct ProcessIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the event is boxed as a whole; a second allocation per exec buys nothing"
+)]
 pub enum KernelBody {
     /// A program was started.
     Exec(Exec),

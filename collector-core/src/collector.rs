@@ -1,0 +1,194 @@
+//! What an embedder builds and runs.
+
+use crate::config::CollectorConfig;
+use crate::process_table::{PROCESS_TABLE_CAPACITY, ProcessTable, SnapshotEntry};
+use crate::runtime::{EndReason, Parts, Registered, RunReport, ShutdownHandle, SourceOutcome, run};
+use crate::sink::EventSink;
+use crate::source::{EventSource, SourceCaps};
+use std::fmt;
+use std::sync::Arc;
+
+/// Carries events from sources to sinks until it is told to stop.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use collector_core::{
+///     CollectionEvent, Collector, CollectorConfig, EventSource, JsonLinesSink, ProcessEvent, SourceCaps,
+/// };
+/// use tokio::sync::mpsc;
+///
+/// struct MyEventSource;
+///
+/// #[async_trait]
+/// impl EventSource for MyEventSource {
+///     fn name(&self) -> &'static str {
+///         "my-source"
+///     }
+///
+///     fn capabilities(&self) -> SourceCaps {
+///         SourceCaps::PROCESS | SourceCaps::REALTIME
+///     }
+///
+///     async fn start(&self, tx: mpsc::Sender<CollectionEvent>) -> anyhow::Result<()> {
+///         let event = ProcessEvent { pid: 1, name: "init".to_string(), ..Default::default() };
+///         tx.send(CollectionEvent::Process(event)).await?;
+///         Ok(())
+///     }
+///
+///     async fn stop(&self) -> anyhow::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> anyhow::Result<()> {
+///     let config = CollectorConfig::default();
+///     let mut collector = Collector::new(config);
+///
+///     collector.register(Box::new(MyEventSource))?;
+///     collector.add_sink(Box::new(JsonLinesSink::new("stdout", tokio::io::stdout())));
+///     # collector.shutdown_handle().shutdown();
+///     collector.run().await
+/// }
+/// ```
+pub struct Collector {
+    config: CollectorConfig,
+    sources: Vec<Registered>,
+    sinks: Vec<Box<dyn EventSink>>,
+    shutdown: ShutdownHandle,
+    handle_signals: bool,
+    stop_after: Option<u64>,
+    snapshot: Vec<SnapshotEntry>,
+    process_table_capacity: usize,
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sources: Vec<_> = self.sources.iter().map(|source| source.name).collect();
+        let sinks: Vec<_> = self.sinks.iter().map(|sink| sink.name()).collect();
+        f.debug_struct("Collector")
+            .field("config", &self.config)
+            .field("sources", &sources)
+            .field("sinks", &sinks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Collector {
+    /// A collector without sources and sinks.
+    pub fn new(config: CollectorConfig) -> Self {
+        Self {
+            config,
+            sources: Vec::new(),
+            sinks: Vec::new(),
+            shutdown: ShutdownHandle::default(),
+            handle_signals: true,
+            stop_after: None,
+            snapshot: Vec::new(),
+            process_table_capacity: PROCESS_TABLE_CAPACITY,
+        }
+    }
+
+    /// Registers a source. Its name and capabilities are read here, once.
+    ///
+    /// # Errors
+    /// If there are as many sources as the configuration allows, or the name is taken.
+    pub fn register(&mut self, source: Box<dyn EventSource>) -> anyhow::Result<()> {
+        let max = self.config.max_event_sources;
+        anyhow::ensure!(self.sources.len() < max, "Cannot register more than {max} event sources");
+        let name = source.name();
+        let taken = self.sources.iter().any(|registered| registered.name == name);
+        anyhow::ensure!(!taken, "Event source with name '{name}' is already registered");
+        let caps = source.capabilities();
+        self.sources.push(Registered { source: Arc::from(source), name, caps });
+        Ok(())
+    }
+
+    /// What all registered sources together can see.
+    pub fn capabilities(&self) -> SourceCaps {
+        self.sources.iter().fold(SourceCaps::empty(), |all, registered| all | registered.caps)
+    }
+
+    /// How many sources are registered.
+    pub fn source_count(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Adds a sink. Every sink gets every batch; one that is slow makes the others and the sources wait.
+    pub fn add_sink(&mut self, sink: Box<dyn EventSink>) {
+        self.sinks.push(sink);
+    }
+
+    /// A handle that stops the run.
+    pub fn shutdown_handle(&self) -> ShutdownHandle {
+        self.shutdown.clone()
+    }
+
+    /// Leaves SIGINT and SIGTERM to the embedder; otherwise a run stops at either.
+    #[must_use]
+    pub fn without_signal_handling(mut self) -> Self {
+        self.handle_signals = false;
+        self
+    }
+
+    /// Stops the run after exactly this many kernel events were delivered, not counting those that are internal. What
+    /// is read after them is counted as pending and not delivered.
+    pub fn stop_after(&mut self, events: u64) {
+        self.stop_after = Some(events);
+    }
+
+    /// Gives the processes that already run, so that their events can say what they run.
+    #[must_use]
+    pub fn with_process_snapshot(mut self, snapshot: Vec<SnapshotEntry>) -> Self {
+        self.snapshot = snapshot;
+        self
+    }
+
+    /// Sets how many processes the process table holds; [`PROCESS_TABLE_CAPACITY`] if this is not called.
+    #[must_use]
+    pub fn with_process_table_capacity(mut self, processes: usize) -> Self {
+        self.process_table_capacity = processes;
+        self
+    }
+
+    /// Runs until a shutdown handle, SIGINT, SIGTERM or the limit of [`Self::stop_after`] stops it, or a sink's reader
+    /// goes away.
+    ///
+    /// # Errors
+    /// As [`Self::run_to_report`]; and if every source failed, with what each said.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let report = self.run_to_report().await?;
+        if report.ended != EndReason::AllSourcesFailed {
+            return Ok(());
+        }
+        let failures = report.sources.iter().map(|source| match &source.outcome {
+            SourceOutcome::Failed(failure) => format!("{}: {failure}", source.name),
+            SourceOutcome::Panicked(message) => format!("{}: panicked: {message}", source.name),
+            outcome => format!("{}: {outcome:?}", source.name),
+        });
+        anyhow::bail!("every event source failed: {}", failures.collect::<Vec<_>>().join("; "))
+    }
+
+    /// As [`Self::run`], and tells how the run went. The whole shutdown takes at most the configured timeout: a source
+    /// that hangs is aborted, a sink that does not take its events is given up, and both are named.
+    ///
+    /// # Errors
+    /// If the configuration is not valid, no source is registered, the signals cannot be handled, a sink panicked, or a
+    /// sink blocked its thread beyond the shutdown timeout.
+    pub async fn run_to_report(self) -> anyhow::Result<RunReport> {
+        self.config.validate()?;
+        anyhow::ensure!(!self.sources.is_empty(), "No event sources registered");
+        let mut processes = ProcessTable::new(self.process_table_capacity);
+        processes.seed(self.snapshot);
+        run(Parts {
+            config: self.config,
+            sources: self.sources,
+            sinks: self.sinks,
+            processes,
+            shutdown: self.shutdown,
+            handle_signals: self.handle_signals,
+            stop_after: self.stop_after,
+        })
+        .await
+    }
+}

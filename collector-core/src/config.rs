@@ -1,0 +1,312 @@
+//! What an embedder can set, and the bounds of it.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Sources that can be registered at most, whatever the configuration says.
+pub const EVENT_SOURCES_MAX: usize = 1024;
+/// Events that one source's queue holds at most, whatever the configuration says.
+pub const EVENT_BUFFER_MAX: usize = 1_000_000;
+/// Events in a batch at most, whatever the configuration says.
+pub const BATCH_SIZE_MAX: usize = 100_000;
+/// The longest of the configurable times.
+pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+const BACKPRESSURE_THRESHOLD_DEFAULT: usize = 800;
+
+/// The configuration of a [`crate::Collector`].
+///
+/// ```
+/// use collector_core::CollectorConfig;
+/// use std::time::Duration;
+///
+/// let config = CollectorConfig::new()
+///     .with_max_event_sources(32)
+///     .with_event_buffer_size(2000)
+///     .with_shutdown_timeout(Duration::from_secs(60))
+///     .with_health_check_interval(Duration::from_secs(120))
+///     .with_debug_logging(true);
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectorConfig {
+    /// How many sources can be registered. Default 16.
+    pub max_event_sources: usize,
+    /// How many events each source's queue holds. Default 1000.
+    pub event_buffer_size: usize,
+    /// How long a shutdown may take in all, from the request to the return of `run`. Default 30 s.
+    pub shutdown_timeout: Duration,
+    /// How often each source's health is asked for. Default 60 s.
+    pub health_check_interval: Duration,
+    /// How long a source may take to become ready. Default 10 s.
+    pub startup_timeout: Duration,
+    /// Whether the collector logs in detail. Default false.
+    pub enable_debug_logging: bool,
+    /// How many events a batch holds at most. Default 100.
+    pub max_batch_size: usize,
+    /// How long an event waits for its batch to fill. Zero: a batch is handed on as soon as nothing more is ready.
+    /// Default 100 ms.
+    pub batch_timeout: Duration,
+    /// Queue length from which a source counts as under backpressure. Default 800; in a smaller queue, four fifths
+    /// of it.
+    pub backpressure_threshold: usize,
+    /// How long a source is made to wait for room in its queue. Default 500 ms.
+    pub max_backpressure_wait: Duration,
+    /// Whether the collector measures itself. Default true.
+    pub enable_telemetry: bool,
+    /// How often it does. Default 30 s.
+    pub telemetry_interval: Duration,
+    /// The component's name in logs and metrics. Default "collector-core".
+    pub component_name: String,
+}
+
+impl Default for CollectorConfig {
+    fn default() -> Self {
+        Self {
+            max_event_sources: 16,
+            event_buffer_size: 1000,
+            shutdown_timeout: Duration::from_secs(30),
+            health_check_interval: Duration::from_secs(60),
+            startup_timeout: Duration::from_secs(10),
+            enable_debug_logging: false,
+            max_batch_size: 100,
+            batch_timeout: Duration::from_millis(100),
+            backpressure_threshold: BACKPRESSURE_THRESHOLD_DEFAULT,
+            max_backpressure_wait: Duration::from_millis(500),
+            enable_telemetry: true,
+            telemetry_interval: Duration::from_secs(30),
+            component_name: "collector-core".to_owned(),
+        }
+    }
+}
+
+/// A value outside its bound.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}, but must be {bound}")]
+pub struct ConfigError {
+    /// The field's name.
+    pub field: &'static str,
+    /// The value it has.
+    pub value: String,
+    /// The bound it breaks.
+    pub bound: String,
+}
+
+impl CollectorConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how many sources can be registered.
+    #[must_use]
+    pub fn with_max_event_sources(mut self, count: usize) -> Self {
+        self.max_event_sources = count;
+        self
+    }
+
+    /// Sets how many events each source's queue holds. A threshold left at its default follows a smaller queue.
+    #[must_use]
+    pub fn with_event_buffer_size(mut self, events: usize) -> Self {
+        self.event_buffer_size = events;
+        self.backpressure_threshold = self.followed_threshold();
+        self
+    }
+
+    /// Sets how long a shutdown may take in all.
+    #[must_use]
+    pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Sets how often each source's health is asked for.
+    #[must_use]
+    pub fn with_health_check_interval(mut self, interval: Duration) -> Self {
+        self.health_check_interval = interval;
+        self
+    }
+
+    /// Sets whether the collector logs in detail.
+    #[must_use]
+    pub fn with_debug_logging(mut self, enable: bool) -> Self {
+        self.enable_debug_logging = enable;
+        self
+    }
+
+    /// Sets the component's name in logs and metrics.
+    #[must_use]
+    pub fn with_component_name(mut self, name: impl Into<String>) -> Self {
+        self.component_name = name.into();
+        self
+    }
+
+    /// Sets the queue length from which a source counts as under backpressure.
+    #[must_use]
+    pub fn with_backpressure_threshold(mut self, events: usize) -> Self {
+        self.backpressure_threshold = events;
+        self
+    }
+
+    /// Sets how long a source is made to wait for room in its queue.
+    #[must_use]
+    pub fn with_max_backpressure_wait(mut self, wait: Duration) -> Self {
+        self.max_backpressure_wait = wait;
+        self
+    }
+
+    /// Sets how many events a batch holds at most.
+    #[must_use]
+    pub fn with_max_batch_size(mut self, events: usize) -> Self {
+        self.max_batch_size = events;
+        self
+    }
+
+    /// Sets how long an event waits for its batch to fill.
+    #[must_use]
+    pub fn with_batch_timeout(mut self, timeout: Duration) -> Self {
+        self.batch_timeout = timeout;
+        self
+    }
+
+    /// Sets whether the collector measures itself.
+    #[must_use]
+    pub fn with_telemetry(mut self, enable: bool) -> Self {
+        self.enable_telemetry = enable;
+        self
+    }
+
+    /// Sets how often the collector measures itself.
+    #[must_use]
+    pub fn with_telemetry_interval(mut self, interval: Duration) -> Self {
+        self.telemetry_interval = interval;
+        self
+    }
+
+    /// Whether every value is within its bound.
+    ///
+    /// # Errors
+    /// The first field that is not, with its value and its bound.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let counts = [
+            ("max_event_sources", self.max_event_sources, EVENT_SOURCES_MAX),
+            ("event_buffer_size", self.event_buffer_size, EVENT_BUFFER_MAX),
+            ("max_batch_size", self.max_batch_size, BATCH_SIZE_MAX),
+            ("backpressure_threshold", self.followed_threshold(), self.event_buffer_size),
+        ];
+        for (field, value, max) in counts {
+            if value == 0 || value > max {
+                let bound = match field {
+                    "backpressure_threshold" => format!("between 1 and event_buffer_size ({max})"),
+                    _ => format!("between 1 and {max}"),
+                };
+                return Err(ConfigError { field, value: value.to_string(), bound });
+            }
+        }
+        // A zero wait has a meaning for these two: do not wait. The others would spin or end at once.
+        let may_be_zero = true;
+        let durations = [
+            ("shutdown_timeout", self.shutdown_timeout, !may_be_zero),
+            ("health_check_interval", self.health_check_interval, !may_be_zero),
+            ("startup_timeout", self.startup_timeout, !may_be_zero),
+            ("batch_timeout", self.batch_timeout, may_be_zero),
+            ("max_backpressure_wait", self.max_backpressure_wait, may_be_zero),
+            ("telemetry_interval", self.telemetry_interval, !may_be_zero),
+        ];
+        for (field, value, may_be_zero) in durations {
+            if value > DURATION_MAX || (value.is_zero() && !may_be_zero) {
+                let bound = match may_be_zero {
+                    true => format!("at most {DURATION_MAX:?}"),
+                    false => format!("more than 0 and at most {DURATION_MAX:?}"),
+                };
+                return Err(ConfigError { field, value: format!("{value:?}"), bound });
+            }
+        }
+        if self.component_name.is_empty() {
+            let value = "\"\"".to_owned();
+            return Err(ConfigError { field: "component_name", value, bound: "a name".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// The threshold that holds: one that nobody set follows a queue that is smaller than it.
+    fn followed_threshold(&self) -> usize {
+        let nobody_set_it = self.backpressure_threshold == BACKPRESSURE_THRESHOLD_DEFAULT;
+        if nobody_set_it && self.event_buffer_size < self.backpressure_threshold {
+            (self.event_buffer_size * 4 / 5).max(1)
+        } else {
+            self.backpressure_threshold
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        CollectorConfig::default().validate().unwrap();
+    }
+
+    #[test]
+    fn a_smaller_buffer_alone_stays_valid_however_it_was_set() {
+        let built = CollectorConfig::new().with_event_buffer_size(10);
+        built.validate().unwrap();
+        assert_eq!(built.backpressure_threshold, 8);
+        let parsed: CollectorConfig = serde_json::from_str(r#"{"event_buffer_size":1}"#).unwrap();
+        parsed.validate().unwrap();
+    }
+
+    #[test]
+    fn a_threshold_above_the_buffer_names_field_value_and_bound() {
+        let error = CollectorConfig::new().with_backpressure_threshold(1001).validate().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "backpressure_threshold is 1001, but must be between 1 and event_buffer_size (1000)"
+        );
+    }
+
+    #[test]
+    fn each_bound_is_kept_on_both_sides() {
+        type Change = fn(CollectorConfig) -> CollectorConfig;
+        let bad: [(&str, Change); 15] = [
+            ("max_event_sources", |c| c.with_max_event_sources(0)),
+            ("max_event_sources", |c| c.with_max_event_sources(EVENT_SOURCES_MAX + 1)),
+            ("event_buffer_size", |c| c.with_event_buffer_size(0)),
+            ("event_buffer_size", |c| c.with_event_buffer_size(EVENT_BUFFER_MAX + 1)),
+            ("max_batch_size", |c| c.with_max_batch_size(0)),
+            ("max_batch_size", |c| c.with_max_batch_size(BATCH_SIZE_MAX + 1)),
+            ("backpressure_threshold", |c| c.with_backpressure_threshold(0)),
+            ("shutdown_timeout", |c| c.with_shutdown_timeout(Duration::ZERO)),
+            ("shutdown_timeout", |c| c.with_shutdown_timeout(DURATION_MAX * 2)),
+            ("health_check_interval", |c| c.with_health_check_interval(Duration::ZERO)),
+            ("batch_timeout", |c| c.with_batch_timeout(DURATION_MAX * 2)),
+            ("max_backpressure_wait", |c| c.with_max_backpressure_wait(DURATION_MAX * 2)),
+            ("telemetry_interval", |c| c.with_telemetry_interval(Duration::ZERO)),
+            ("component_name", |c| c.with_component_name("")),
+            ("startup_timeout", |mut c| {
+                c.startup_timeout = Duration::ZERO;
+                c
+            }),
+        ];
+        for (field, change) in bad {
+            assert_eq!(change(CollectorConfig::new()).validate().unwrap_err().field, field);
+        }
+        let at_the_bounds = CollectorConfig::new()
+            .with_max_event_sources(EVENT_SOURCES_MAX)
+            .with_event_buffer_size(EVENT_BUFFER_MAX)
+            .with_max_batch_size(BATCH_SIZE_MAX)
+            .with_shutdown_timeout(DURATION_MAX)
+            .with_batch_timeout(Duration::ZERO)
+            .with_max_backpressure_wait(Duration::ZERO);
+        at_the_bounds.validate().unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let parsed: Result<CollectorConfig, _> = serde_json::from_str(r#"{"evnt_buffer_size":1}"#);
+        assert!(parsed.unwrap_err().to_string().contains("evnt_buffer_size"));
+    }
+}

@@ -1,0 +1,124 @@
+//! Numbers, strings and bytes as JSON.
+
+use crate::escape::is_unsafe_to_show;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// ASCII that stands for itself in a string.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0x20;
+    while byte < 0x7f {
+        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
+        byte += 1;
+    }
+    plain
+};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+pub(super) fn number(out: &mut Vec<u8>, value: impl Into<u64>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value.into()).as_bytes());
+}
+
+pub(super) fn boolean(out: &mut Vec<u8>, value: bool) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// A number as a string of 16 hex digits.
+pub(super) fn hex_16(out: &mut Vec<u8>, value: u64) {
+    out.push(b'"');
+    for shift in (0..16).rev() {
+        let digit = (value >> (shift * 4)) & 0xf;
+        out.push(HEX[usize::from(digit.to_le_bytes()[0])]);
+    }
+    out.push(b'"');
+}
+
+/// A device number in the kernel's encoding as "major:minor".
+pub(super) fn device(out: &mut Vec<u8>, dev: u32) {
+    out.push(b'"');
+    number(out, dev >> 20);
+    out.push(b':');
+    number(out, dev & 0xf_ffff);
+    out.push(b'"');
+}
+
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escaped(out, text);
+    out.push(b'"');
+}
+
+/// Bytes as a string, with U+FFFD where they are not UTF-8. Returns whether nothing was replaced.
+pub(super) fn bytes_lossy(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    out.push(b'"');
+    let exact = if bytes.iter().all(|&byte| PLAIN[usize::from(byte)]) {
+        out.extend_from_slice(bytes);
+        true
+    } else {
+        let mut exact = true;
+        for chunk in bytes.utf8_chunks() {
+            escaped(out, chunk.valid());
+            if !chunk.invalid().is_empty() {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+                exact = false;
+            }
+        }
+        exact
+    };
+    out.push(b'"');
+    exact
+}
+
+pub(super) fn base64_string(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    let at = out.len();
+    let encoded_len = bytes.len().div_ceil(3) * 4;
+    out.resize(at + encoded_len, 0);
+    STANDARD.encode_slice(bytes, &mut out[at..]).expect("the slice has the encoded length");
+    out.push(b'"');
+}
+
+/// Writes the member `name` with this text, and `name_b64` if the text alone is not exact.
+macro_rules! text_member {
+    ($out:expr, $name:literal, $bytes:expr) => {{
+        let bytes: &[u8] = $bytes;
+        crate::json::key!($out, $name);
+        if !crate::json::text::bytes_lossy($out, bytes) {
+            $out.extend_from_slice(concat!(",\"", $name, "_b64\":").as_bytes());
+            crate::json::text::base64_string($out, bytes);
+        }
+    }};
+}
+pub(super) use text_member;
+
+fn escaped(out: &mut Vec<u8>, text: &str) {
+    let mut plain_from = 0;
+    for (at, character) in text.char_indices() {
+        if !is_unsafe_to_show(character) && character != '"' && character != '\\' {
+            continue;
+        }
+        out.extend_from_slice(&text.as_bytes()[plain_from..at]);
+        plain_from = at + character.len_utf8();
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            _ => unicode_escape(out, character),
+        }
+    }
+    out.extend_from_slice(&text.as_bytes()[plain_from..]);
+}
+
+fn unicode_escape(out: &mut Vec<u8>, character: char) {
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        out.extend_from_slice(b"\\u");
+        for byte in unit.to_be_bytes() {
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 0xf)]);
+        }
+    }
+}

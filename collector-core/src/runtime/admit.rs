@@ -1,0 +1,99 @@
+//! Which events may pass to the sinks. Decides only; the time is an argument.
+
+use super::books::{DropReason, Fate};
+use crate::event::CollectionEvent;
+use crate::process_table::ProcessTable;
+use crate::source::SourceCaps;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::warn;
+
+/// At most one line in this time says that a source violates its capabilities.
+const VIOLATION_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the runtime knows of a source to judge its events.
+#[derive(Debug)]
+struct Claim {
+    name: &'static str,
+    caps: SourceCaps,
+    logged_at: Option<Instant>,
+    unlogged: u64,
+}
+
+/// Judges each event once.
+#[derive(Debug)]
+pub(super) struct Admission {
+    claims: Vec<Claim>,
+    processes: ProcessTable,
+    /// Numbered events that may still be delivered; `None` without a limit.
+    remaining: Option<u64>,
+}
+
+impl Admission {
+    pub(super) fn new(
+        sources: impl Iterator<Item = (&'static str, SourceCaps)>,
+        processes: ProcessTable,
+        limit: Option<u64>,
+    ) -> Self {
+        let claims = sources.map(|(name, caps)| Claim { name, caps, logged_at: None, unlogged: 0 });
+        Self { claims: claims.collect(), processes, remaining: limit }
+    }
+
+    pub(super) fn processes(&self) -> &ProcessTable {
+        &self.processes
+    }
+
+    /// Judges an event: `None` lets it pass, and otherwise this is where it ends. An event that passes, or feeds the
+    /// process table, has been told what is known of its process.
+    pub(super) fn judge(&mut self, source: usize, event: &mut CollectionEvent, now: Instant) -> Option<Fate> {
+        let claim = &mut self.claims[source];
+        // Coverage and summary have no domain: they are the runtime's to tell, once.
+        let claimed = event.domain().is_some_and(|domain| claim.caps.contains(domain));
+        if !claimed {
+            claim.violated(event, now);
+            return Some(Fate::Dropped(DropReason::CapabilityViolation));
+        }
+        if let CollectionEvent::Kernel(event) = event {
+            self.processes.apply(event);
+            if event.internal {
+                return Some(Fate::Internal);
+            }
+        }
+        // A loss is told also after the limit: the books that are written at the end contain it.
+        let after_limit = self.remaining == Some(0) && !matches!(event, CollectionEvent::Loss(_));
+        after_limit.then_some(Fate::Pending)
+    }
+
+    /// Whether `waiting` numbered events are all that may still be delivered.
+    pub(super) fn is_reached_by(&self, waiting: u64) -> bool {
+        self.remaining == Some(waiting)
+    }
+
+    /// Counts numbered events that were delivered; returns whether that was the last that may be.
+    pub(super) fn delivered(&mut self, events: u64) -> bool {
+        let Some(remaining) = &mut self.remaining else { return false };
+        let was_open = *remaining > 0;
+        *remaining = remaining.saturating_sub(events);
+        was_open && *remaining == 0
+    }
+}
+
+impl Claim {
+    fn violated(&mut self, event: &CollectionEvent, now: Instant) {
+        self.unlogged += 1;
+        let logged_lately = self.logged_at.is_some_and(|at| now.duration_since(at) < VIOLATION_LOG_INTERVAL);
+        if !logged_lately {
+            let (source, caps, events) = (self.name, self.caps, self.unlogged);
+            let event_type = event.event_type();
+            warn!(
+                source,
+                ?caps,
+                event_type,
+                events,
+                "events of a domain that the source does not claim refused"
+            );
+            self.logged_at = Some(now);
+            self.unlogged = 0;
+        }
+    }
+}

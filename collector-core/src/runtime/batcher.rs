@@ -1,0 +1,169 @@
+//! The task between the queues and the sinks.
+
+use super::admit::Admission;
+use super::batch::Batch;
+use super::books::{DropReason, Fate, SourceBooks};
+use super::outlet::{Outlet, Taken};
+use super::queues::Queues;
+use super::stop::{EndReason, Phase};
+use super::untold::Untold;
+use crate::event::{CollectionEvent, CoverageEvent};
+use std::future::poll_fn;
+use std::task::Poll;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// Receives from all queues, judges, batches and hands on, until all sources have ended and their queues are empty.
+pub(super) struct Batcher {
+    pub(super) queues: Queues,
+    pub(super) inbox: Vec<CollectionEvent>,
+    pub(super) batch: Batch,
+    pub(super) admission: Admission,
+    pub(super) books: Vec<SourceBooks>,
+    pub(super) untold: Untold,
+    pub(super) outlet: Outlet,
+    /// Something was written and not flushed.
+    pub(super) unflushed: bool,
+    pub(super) phase: watch::Receiver<Phase>,
+    /// Taken when the batcher itself finds a reason to end the run.
+    pub(super) end: Option<oneshot::Sender<EndReason>>,
+}
+
+enum Step {
+    Received(usize),
+    /// The batch has waited long enough, or need not wait.
+    HandOn,
+    /// The stream pauses.
+    Flush,
+    PhaseChanged,
+}
+
+impl Batcher {
+    /// Runs until the phase is draining and nothing is left; gives itself back with its books.
+    pub(super) async fn run(mut self, coverage: Option<CoverageEvent>) -> Self {
+        if let Some(coverage) = coverage {
+            self.write_own(CollectionEvent::Coverage(Box::new(coverage))).await;
+        }
+        while !matches!(*self.phase.borrow(), Phase::Draining(_)) {
+            match self.step().await {
+                Step::Received(source) => {
+                    self.judge_inbox(source).await;
+                    if self.batch.is_due(Instant::now()) {
+                        self.hand_on().await;
+                    }
+                }
+                Step::HandOn => self.hand_on().await,
+                Step::Flush => self.flush().await,
+                Step::PhaseChanged => {}
+            }
+        }
+        self.queues.close();
+        while let Some(source) = self.queues.take_rest(&mut self.inbox) {
+            self.judge_inbox(source).await;
+        }
+        self.hand_on().await;
+        self
+    }
+
+    /// Writes an event of the runtime's own, alone and at once. Returns whether a sink took it.
+    pub(super) async fn write_own(&mut self, event: CollectionEvent) -> bool {
+        let taken = self.outlet.write(std::slice::from_ref(&event)).await;
+        self.flush().await;
+        taken == Taken::Yes
+    }
+
+    async fn step(&mut self) -> Step {
+        let due_at = self.batch.due_at();
+        let hand_on_when_idle = !self.batch.is_empty() && self.batch.waits_for_nothing();
+        let flush_when_idle = self.batch.is_empty() && self.unflushed;
+        let turn = poll_fn(|cx| match self.queues.poll_turn(cx, &mut self.inbox) {
+            Poll::Ready(source) => Poll::Ready(Step::Received(source)),
+            Poll::Pending if hand_on_when_idle => Poll::Ready(Step::HandOn),
+            Poll::Pending if flush_when_idle => Poll::Ready(Step::Flush),
+            Poll::Pending => Poll::Pending,
+        });
+        tokio::select! {
+            biased;
+            step = turn => step,
+            () = async { sleep_until(due_at.expect("polled only if set")).await }, if due_at.is_some() => Step::HandOn,
+            // The sender lives until this task has ended.
+            _ = self.phase.changed() => Step::PhaseChanged,
+        }
+    }
+
+    async fn judge_inbox(&mut self, source: usize) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let now = Instant::now();
+        for mut event in inbox.drain(..) {
+            match self.admission.judge(source, &mut event, now) {
+                Some(fate) => self.end_event(source, &event, fate),
+                None => {
+                    self.batch.push(source, event, now);
+                    if self.batch.is_full() || self.admission.is_reached_by(self.batch.numbered()) {
+                        self.hand_on().await;
+                    }
+                }
+            }
+        }
+        self.inbox = inbox;
+    }
+
+    /// Hands the batch to the sinks, with the losses that are not told yet before it.
+    pub(super) async fn hand_on(&mut self) {
+        if !self.untold.is_empty() && !self.outlet.is_silent() {
+            self.batch.put_first(self.untold.take());
+        }
+        if self.batch.is_empty() {
+            return;
+        }
+        let numbered = self.batch.numbered();
+        let taken = self.outlet.write(self.batch.events()).await;
+        let fate = match taken {
+            Taken::Yes => Fate::Delivered,
+            Taken::Failed => Fate::Dropped(DropReason::SinkFailed),
+            Taken::Blocked => Fate::Dropped(DropReason::SinkBlocked),
+            Taken::NoSink => Fate::Dropped(DropReason::NoSink),
+            Taken::Closed => Fate::Pending,
+        };
+        let mut batch = std::mem::replace(&mut self.batch, Batch::new(0, std::time::Duration::ZERO));
+        for (source, event) in batch.drain() {
+            self.end_event(source, &event, fate);
+        }
+        self.batch = batch;
+        self.unflushed |= taken == Taken::Yes;
+        if taken == Taken::Yes && self.admission.delivered(numbered) {
+            self.end_run(EndReason::StopAfter);
+        }
+        self.end_if_closed();
+    }
+
+    pub(super) async fn flush(&mut self) {
+        self.unflushed = false;
+        self.outlet.flush().await;
+        self.end_if_closed();
+    }
+
+    /// Books an event where it ended. What is lost is told, if anybody is left to be told.
+    fn end_event(&mut self, source: usize, event: &CollectionEvent, fate: Fate) {
+        self.books[source].count(event, fate);
+        if let Fate::Dropped(reason) = fate
+            && !self.outlet.is_silent()
+        {
+            self.untold.lost(event, reason);
+        }
+    }
+
+    fn end_if_closed(&mut self) {
+        if let Some(sink) = self.outlet.closed() {
+            let reason = EndReason::SinkClosed(sink.to_owned());
+            self.end_run(reason);
+        }
+    }
+
+    fn end_run(&mut self, reason: EndReason) {
+        if let Some(end) = self.end.take() {
+            // Nobody listens any more when the run is already ending for another reason.
+            let _ = end.send(reason);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The runtime's part of the books: where each event ended after its source handed it over.
+
+use crate::accounting::{ClassAccount, Reasons, SourceAccount};
+use crate::event::{CollectionEvent, EventClass};
+
+/// Why the runtime lost or refused an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DropReason {
+    /// Every sink failed to take its batch.
+    SinkFailed,
+    /// No sink took its batch before the shutdown's end.
+    SinkBlocked,
+    /// There is no sink.
+    NoSink,
+    /// Its source does not claim its domain.
+    CapabilityViolation,
+    /// Its source was aborted before it handed the event over.
+    Stopped,
+    /// Its source failed or panicked before it handed the event over.
+    SourceFailed,
+}
+
+const REASONS: usize = 6;
+
+impl DropReason {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::SinkFailed => "sink_failed",
+            Self::SinkBlocked => "sink_blocked",
+            Self::NoSink => "no_sink",
+            Self::CapabilityViolation => "capability_violation",
+            Self::Stopped => "stopped",
+            Self::SourceFailed => "source_failed",
+        }
+    }
+
+    const ALL: [Self; REASONS] = [
+        Self::SinkFailed,
+        Self::SinkBlocked,
+        Self::NoSink,
+        Self::CapabilityViolation,
+        Self::Stopped,
+        Self::SourceFailed,
+    ];
+}
+
+/// Where an event ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Delivered,
+    Internal,
+    Pending,
+    Dropped(DropReason),
+}
+
+/// Counts by fate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) delivered: u64,
+    pub(super) internal: u64,
+    pub(super) pending: u64,
+    dropped: [u64; REASONS],
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, fate: Fate, events: u64) {
+        let counter = match fate {
+            Fate::Delivered => &mut self.delivered,
+            Fate::Internal => &mut self.internal,
+            Fate::Pending => &mut self.pending,
+            Fate::Dropped(reason) => &mut self.dropped[reason as usize],
+        };
+        *counter += events;
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.internal += other.internal;
+        self.pending += other.pending;
+        for (mine, theirs) in self.dropped.iter_mut().zip(other.dropped) {
+            *mine += theirs;
+        }
+    }
+
+    pub(super) fn dropped(&self) -> Reasons {
+        let named = DropReason::ALL.into_iter().map(|reason| (reason, self.dropped[reason as usize]));
+        named
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| (reason.name().to_owned(), count))
+            .collect()
+    }
+
+    /// Everything that was handed over.
+    pub(super) fn total(&self) -> u64 {
+        self.delivered + self.internal + self.pending + self.dropped.iter().sum::<u64>()
+    }
+}
+
+/// One source's events after its queue.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SourceBooks {
+    /// Numbered events, by class; these stand in the law's equations.
+    classes: [Tally; EventClass::ALL.len()],
+    /// The others.
+    unnumbered: Tally,
+}
+
+impl SourceBooks {
+    /// Counts an event. What is told about losses is no event of its own and is not counted.
+    pub(super) fn count(&mut self, event: &CollectionEvent, fate: Fate) {
+        match event {
+            CollectionEvent::Kernel(event) => self.class_mut(event.origin.class).count(fate, 1),
+            CollectionEvent::Loss(_) => {}
+            _ => self.unnumbered.count(fate, 1),
+        }
+    }
+
+    pub(super) fn class(&self, class: EventClass) -> &Tally {
+        &self.classes[class as usize]
+    }
+
+    fn class_mut(&mut self, class: EventClass) -> &mut Tally {
+        &mut self.classes[class as usize]
+    }
+
+    /// All events, numbered or not.
+    pub(super) fn all(&self) -> Tally {
+        let mut all = self.unnumbered;
+        for class in &self.classes {
+            all.add(class);
+        }
+        all
+    }
+
+    /// Counts what the source decoded and never handed over, by its own account; returns it per class.
+    pub(super) fn close(&mut self, account: &SourceAccount, reason: DropReason) -> Vec<(EventClass, u64)> {
+        let mut lost = Vec::new();
+        for (&class, account) in account {
+            let ended_in_source = account.filtered
+                + account.internal
+                + account.merged
+                + account.pending
+                + account.dropped_user.values().sum::<u64>();
+            let handed_over = self.class(class).total();
+            let left = account.decoded.saturating_sub(ended_in_source + handed_over);
+            if left > 0 {
+                self.class_mut(class).count(Fate::Dropped(reason), left);
+                lost.push((class, left));
+            }
+        }
+        lost
+    }
+
+    /// The source's account with the runtime's part added. Classes of which the source keeps no books are left out:
+    /// nothing could balance them.
+    pub(super) fn complete(&self, mut account: SourceAccount) -> SourceAccount {
+        for (&class, account) in &mut account {
+            let tally = self.class(class);
+            account.add(&ClassAccount {
+                delivered: tally.delivered,
+                internal: tally.internal,
+                pending: tally.pending,
+                dropped_user: tally.dropped(),
+                ..ClassAccount::default()
+            });
+        }
+        account
+    }
+}

@@ -1,0 +1,73 @@
+//! The end of a run: the books are closed, and the last losses and the summary are told.
+
+use super::batcher::Batcher;
+use super::books::DropReason;
+use super::report::{RunReport, SourceOutcome, SourceReport};
+use super::stop::EndReason;
+use super::supervise::{Life, Supervisor};
+use crate::accounting::SourceAccount;
+use crate::event::{CollectionEvent, SummaryEvent};
+use std::time::SystemTime;
+use tracing::error;
+
+/// Closes the books of a run whose sources have ended and whose queues are empty.
+pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher: Batcher) -> RunReport {
+    let now = SystemTime::now();
+    let accounts: Vec<_> = supervisor.lives.iter().map(Life::account).collect();
+    let keeps_books = accounts.iter().any(Option::is_some);
+    let mut sum = SourceAccount::new();
+    for ((life, books), account) in supervisor.lives.iter().zip(&mut batcher.books).zip(accounts) {
+        let Some(account) = account else { continue };
+        if let Some(reason) = reason_of_leftovers(life.outcome.as_ref()) {
+            for (class, lost) in books.close(&account, reason) {
+                batcher.untold.lost_unseen(class, lost, reason, now);
+            }
+        }
+        for (class, account) in books.complete(account) {
+            sum.entry(class).or_default().add(&account);
+        }
+    }
+    let imbalances: Vec<_> =
+        sum.iter().filter_map(|(&class, account)| Some((class, account.check().err()?))).collect();
+    for (class, imbalance) in &imbalances {
+        error!(class = class.name(), %imbalance, "the books do not balance: events were lost or counted twice");
+    }
+    let summary = SummaryEvent { classes: sum, timestamp: now };
+    batcher.hand_on().await;
+    let summary_told = keeps_books
+        && !batcher.outlet.is_silent()
+        && batcher.write_own(CollectionEvent::Summary(Box::new(summary.clone()))).await;
+    batcher.flush().await;
+    let sources = supervisor.lives.into_iter().zip(&batcher.books).map(|(life, books)| {
+        let all = books.all();
+        SourceReport {
+            name: life.registered.name,
+            outcome: life.outcome.unwrap_or(SourceOutcome::Stopped),
+            delivered: all.delivered,
+            internal: all.internal,
+            pending: all.pending,
+            dropped: all.dropped(),
+            health_failures: life.health_failures,
+            last_health_failure: life.last_health_failure,
+        }
+    });
+    RunReport {
+        ended,
+        summary,
+        summary_told,
+        imbalances,
+        sources: sources.collect(),
+        sinks: batcher.outlet.reports(),
+        process_table: batcher.admission.processes().stats(),
+    }
+}
+
+/// As what the events count that a source decoded and never handed over. A source that stopped as it should has no
+/// such events: there they are a fault of its books, and stay one.
+fn reason_of_leftovers(outcome: Option<&SourceOutcome>) -> Option<DropReason> {
+    match outcome {
+        None | Some(SourceOutcome::Stopped) => None,
+        Some(SourceOutcome::Failed(_) | SourceOutcome::Panicked(_)) => Some(DropReason::SourceFailed),
+        Some(SourceOutcome::StopFailed(_) | SourceOutcome::Aborted) => Some(DropReason::Stopped),
+    }
+}
