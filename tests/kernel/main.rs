@@ -1,2 +1,104 @@
-//! placeholder
-fn main() {}
+//! The tests that need a kernel: the daemon watches, the actor acts, and every event is held against the actor's own
+//! account.
+//!
+//! One binary for every kernel: here, and copied into virtual machines. The list of tests is the same everywhere; a
+//! test that cannot run on a kernel finds that out by trying and is ignored with its reason. `COLLECTORD_BIN` and
+//! `ACTOR_BIN` name the programs where they do not lie where cargo put them; `--print-actor` prints the actor's path.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "the test runner's own output")]
+
+mod cli;
+mod cost;
+mod event;
+mod exec;
+mod exit;
+mod files;
+mod filters;
+mod hostile;
+mod identity;
+mod law;
+mod limits;
+mod privileges;
+mod process;
+mod rig;
+mod watch;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use rig::{Rig, Skip, Tools};
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+/// A test's name and body.
+pub(crate) type Test = (&'static str, fn(&Rig) -> anyhow::Result<()>);
+
+/// Names each function once.
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        pub(crate) const TESTS: &[$crate::Test] = &[$((stringify!($test), $test)),*];
+    };
+}
+pub(crate) use tests;
+
+const MODULES: &[(&str, &[Test])] = &[
+    ("exec", exec::TESTS),
+    ("files", files::TESTS),
+    ("exit", exit::TESTS),
+    ("identity", identity::TESTS),
+    ("hostile", hostile::TESTS),
+    ("filters", filters::TESTS),
+    ("law", law::TESTS),
+    ("cli", cli::TESTS),
+    ("privileges", privileges::TESTS),
+    ("cost", cost::TESTS),
+];
+
+fn main() -> ExitCode {
+    if std::env::args().skip(1).eq(["--print-actor"]) {
+        println!("{}", rig::actor_path().display());
+        return ExitCode::SUCCESS;
+    }
+    let mut arguments = Arguments::from_args();
+    // What one test does, every other would see.
+    arguments.test_threads.get_or_insert(1);
+    let trials = MODULES.iter().flat_map(|(module, tests)| {
+        tests
+            .iter()
+            .map(move |&(name, test)| Trial::ignorable_test(format!("{module}::{name}"), move || run(test)))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn run(test: fn(&Rig) -> anyhow::Result<()>) -> Result<Completion, Failed> {
+    static TOOLS: OnceLock<Result<Tools, Reason>> = OnceLock::new();
+    let tools = match TOOLS.get_or_init(|| Tools::find().map_err(Reason::from)) {
+        Ok(tools) => tools,
+        Err(reason) => return reason.clone().into(),
+    };
+    match Rig::new(tools).and_then(|rig| test(&rig)) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(error) => Reason::from(error).into(),
+    }
+}
+
+/// Why a test did not pass.
+#[derive(Debug, Clone)]
+enum Reason {
+    Skipped(String),
+    Failed(String),
+}
+
+impl From<anyhow::Error> for Reason {
+    fn from(error: anyhow::Error) -> Self {
+        let text = format!("{error:#}");
+        if error.is::<Skip>() { Self::Skipped(text) } else { Self::Failed(text) }
+    }
+}
+
+impl From<Reason> for Result<Completion, Failed> {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Skipped(text) => Ok(Completion::ignored_with(text)),
+            Reason::Failed(text) => Err(text.into()),
+        }
+    }
+}

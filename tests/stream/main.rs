@@ -1,5 +1,6 @@
 //! The stream checker against streams that hold and streams that break one rule each.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "only tests are here; clippy does not see that of helpers")]
 
 mod fixture;
 mod other_checker;

@@ -94,6 +94,7 @@ const PROCESS: &[Field] = &[
     or_missing("start_ns", Number),
     or_missing("key", Name),
     or_missing("name", Text),
+    if_any("parent_name", Text),
     if_any("exe", Text),
     if_any("exe_dev", Device),
     if_any("exe_ino", Number),
@@ -103,7 +104,7 @@ const PROCESS: &[Field] = &[
     or_missing("cap_effective", Hex),
     if_any("ns", Object(NAMESPACES)),
     if_any("ns_pid", Number),
-    or_missing("cgroup_id", Number),
+    if_any("cgroup_id", Number),
     if_any("cgroup", Text),
     if_any("container_id", Text),
 ];

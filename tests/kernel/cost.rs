@@ -1,0 +1,90 @@
+//! What the daemon costs when nothing happens, and what its programs cost the verifier.
+
+use crate::cli::run;
+use crate::limits;
+use crate::rig::{Rig, Skip};
+use crate::watch::Watch;
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+crate::tests![
+    an_idle_watch_costs_less_than_promised,
+    programs_names_each_program_and_its_hook,
+    each_program_is_verified_within_its_bound,
+];
+
+/// Ticks of CPU time so far, in user and kernel mode.
+fn cpu_ticks(pid: u64) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit_once(')').context("a comm")?.1.split_whitespace().collect();
+    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+}
+
+fn resident_kib(pid: u64) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+fn an_idle_watch_costs_less_than_promised(rig: &Rig) -> Result<()> {
+    let mut watch = Watch::start(rig, &[])?;
+    let before = cpu_ticks(watch.pid())?;
+    let events = watch.lines_within(limits::IDLE_WINDOW) as u64;
+    let (after, resident) = (cpu_ticks(watch.pid())?, resident_kib(watch.pid())?);
+    watch.stop()?;
+    ensure!(
+        resident <= limits::IDLE_RESIDENT_KIB_MAX,
+        "{resident} KiB are resident, promised are {}",
+        limits::IDLE_RESIDENT_KIB_MAX
+    );
+    if events > limits::IDLE_EVENTS_MAX {
+        bail!(Skip(format!("{events} events came in the window: the machine was not quiet")));
+    }
+    // 100 ticks are a second.
+    let share = f64::from(u32::try_from(after - before)?) / limits::IDLE_WINDOW.as_secs_f64();
+    ensure!(share < limits::promised_idle_percent(), "{share} % of a core while {events} events came");
+    Ok(())
+}
+
+/// The list that `programs --format json` prints.
+fn programs(rig: &Rig) -> Result<Vec<Value>> {
+    let (code, out, err) = run(rig.collectord().args(["programs", "--format", "json"]))?;
+    ensure!(code == Some(0), "exit {code:?}: {err}");
+    let listed: Value = serde_json::from_str(&out).with_context(|| format!("not JSON: {out}"))?;
+    let list = listed.as_array().or_else(|| listed["programs"].as_array());
+    Ok(list.with_context(|| format!("no list of programs: {out}"))?.clone())
+}
+
+fn programs_names_each_program_and_its_hook(rig: &Rig) -> Result<()> {
+    let programs = programs(rig)?;
+    for hook in ["sched_process_exec", "sched_process_fork", "sched_process_exit"] {
+        let serving =
+            programs.iter().find(|program| program["hook"].as_str().is_some_and(|h| h.contains(hook)));
+        ensure!(
+            serving.is_some_and(|program| program["name"].is_string()),
+            "no program on {hook}: {programs:?}"
+        );
+    }
+    Ok(())
+}
+
+fn each_program_is_verified_within_its_bound(rig: &Rig) -> Result<()> {
+    let programs = programs(rig)?;
+    ensure!(!programs.is_empty(), "no programs");
+    let mut told = 0;
+    for program in &programs {
+        if let Some(count) = program["verified_instructions"].as_u64() {
+            told += 1;
+            ensure!(
+                (1..limits::VERIFIED_INSTRUCTIONS_MAX).contains(&count),
+                "{program} is over {}",
+                limits::VERIFIED_INSTRUCTIONS_MAX
+            );
+        }
+    }
+    if told == 0 {
+        bail!(Skip("this kernel does not tell verified instructions".to_owned()));
+    }
+    ensure!(told == programs.len(), "only {told} of {} programs have a count: {programs:?}", programs.len());
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What was asked for comes, and nothing else; what a filter leaves out takes no number.
+
+use crate::event::Event;
+use crate::limits;
+use crate::process::Process;
+use crate::rig::{Act, Rig};
+use crate::watch::{Stream, Watch, watched};
+use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeMap;
+
+crate::tests![
+    a_pid_filter_tells_that_process_alone,
+    a_uid_filter_tells_that_user_alone,
+    a_comm_filter_tells_that_name_alone,
+    a_repeated_filter_tells_either,
+    filters_combine_with_and,
+    events_tells_only_the_kinds_asked_for,
+    count_ends_after_exactly_that_many_events,
+    duration_ends_the_watch,
+];
+
+/// A filter in the kernel leaves no holes: without losses, each (cpu, stream) is numbered from 0 on.
+fn numbered_without_holes(stream: &Stream) -> Result<()> {
+    let mut next: BTreeMap<(u64, String), u64> = BTreeMap::new();
+    for event in stream.events() {
+        let numbers = next.entry((event.number("cpu")?, event.text("stream")?.to_owned())).or_default();
+        ensure!(event.number("seq")? == *numbers, "expected number {numbers}: {}", event.0);
+        *numbers += 1;
+    }
+    ensure!(stream.lost == 0, "{} events were lost", stream.lost);
+    Ok(())
+}
+
+fn all(stream: &Stream, holds: impl Fn(&Event) -> bool) -> Result<()> {
+    let other = stream.events().find(|event| !holds(event));
+    ensure!(other.is_none(), "not asked for: {other:?}");
+    numbered_without_holes(stream)
+}
+
+fn a_pid_filter_tells_that_process_alone(rig: &Rig) -> Result<()> {
+    const TURNS: usize = 5;
+    let actor = rig.actor();
+    let actor = actor.to_string_lossy();
+    let turns = TURNS.to_string();
+    let mut gate =
+        Process::start(&mut rig.actor_command(["gate", "--", &actor, "chain", &turns, "0"]), None)?;
+    gate.line(limits::act())?.context("the actor waits at the gate")?;
+    let pid = u64::from(gate.pid());
+    let (_, stream) = watched(rig, &["--pid", &pid.to_string()], || {
+        gate.tell(b"\n")?;
+        Act::finish(gate)?;
+        rig.act(["forks", "20"])
+    })?;
+    let execs = stream.of_kind("exec").count();
+    let exits = stream.of_kind("exit").count();
+    ensure!((execs, exits) == (TURNS + 1, 1), "{execs} execs and {exits} exits of the process");
+    all(&stream, |event| event.pid() == pid)
+}
+
+fn a_uid_filter_tells_that_user_alone(rig: &Rig) -> Result<()> {
+    let actor = rig.actor();
+    let actor = actor.to_string_lossy();
+    let (act, stream) = watched(rig, &["--uid", "23456"], || {
+        rig.act(["forks", "20"])?;
+        rig.act(["uid", "23456", "--", &actor, "spawn", "10", &actor, "exit", "%"])
+    })?;
+    for child in act.children()? {
+        stream.one("exec", &child)?;
+        stream.exit_of(&child)?;
+    }
+    all(&stream, |event| event.number("process.user.ruid").is_ok_and(|uid| uid == 23456))
+}
+
+fn a_comm_filter_tells_that_name_alone(rig: &Rig) -> Result<()> {
+    let named = rig.copy(&rig.actor(), "wanted")?;
+    let (act, stream) = watched(rig, &["--comm", "wanted"], || {
+        rig.act_os(&[&"spawn", &"10", &rig.actor(), &"exit", &"0"])?;
+        rig.act_os(&[&"spawn", &"10", &named, &"exit", &"%"])
+    })?;
+    for child in act.children()? {
+        stream.one("exec", &child)?;
+        stream.exit_of(&child)?;
+    }
+    all(&stream, |event| event.text("process.name").is_ok_and(|name| name == "wanted"))
+}
+
+fn a_repeated_filter_tells_either(rig: &Rig) -> Result<()> {
+    let named = ["wanted-a", "wanted-b"].map(|name| rig.copy(&rig.actor(), name));
+    let (acts, stream) = watched(rig, &["--comm", "wanted-a", "--comm", "wanted-b"], || {
+        rig.act_os(&[&"spawn", &"5", &rig.actor(), &"exit", &"0"])?;
+        named
+            .into_iter()
+            .map(|path| rig.act_os(&[&"spawn", &"5", &path?, &"exit", &"0"]))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    for act in acts {
+        for child in act.children()? {
+            stream.one("exec", &child)?;
+        }
+    }
+    all(&stream, |event| event.text("process.name").is_ok_and(|name| name.starts_with("wanted-")))
+}
+
+fn filters_combine_with_and(rig: &Rig) -> Result<()> {
+    let named = rig.copy(&rig.actor(), "wanted")?;
+    let [actor, named] = [rig.actor(), named].map(|path| path.to_string_lossy().into_owned());
+    let (act, stream) = watched(rig, &["--comm", "wanted", "--uid", "23456"], || {
+        rig.act(["spawn", "5", &named, "exit", "0"])?;
+        rig.act(["uid", "23456", "--", &actor, "spawn", "5", &actor, "exit", "0"])?;
+        rig.act(["uid", "23456", "--", &actor, "spawn", "5", &named, "exit", "0"])
+    })?;
+    for child in act.children()? {
+        stream.one("exec", &child)?;
+    }
+    ensure!(stream.of_kind("exec").count() == 5, "{} execs", stream.of_kind("exec").count());
+    all(&stream, |event| event.text("process.name").is_ok_and(|name| name == "wanted"))
+}
+
+fn events_tells_only_the_kinds_asked_for(rig: &Rig) -> Result<()> {
+    for kind in ["exec", "exit"] {
+        let (act, stream) = watched(rig, &["--events", kind], || {
+            rig.act_os(&[&"spawn", &"10", &rig.actor(), &"exit", &"0"])
+        })?;
+        for child in act.children()? {
+            stream.one(kind, &child)?;
+        }
+        all(&stream, |event| event.kind() == kind)?;
+    }
+    Ok(())
+}
+
+fn count_ends_after_exactly_that_many_events(rig: &Rig) -> Result<()> {
+    let watch = Watch::start(rig, &["--count", "7"])?;
+    rig.act_os(&[&"spawn", &"50", &rig.actor(), &"exit", &"0"])?;
+    let stream = watch.end(limits::stop())?;
+    ensure!(stream.events().count() == 7, "{} events", stream.events().count());
+    ensure!(stream.summed("delivered")? == 7, "the summary has {}", stream.summed("delivered")?);
+    Ok(())
+}
+
+fn duration_ends_the_watch(rig: &Rig) -> Result<()> {
+    let watch = Watch::start(rig, &["--duration", "1s"])?;
+    let act = rig.act_os(&[&"spawn", &"5", &rig.actor(), &"exit", &"0"])?;
+    let stream = watch.end(limits::stop())?;
+    for child in act.children()? {
+        stream.exit_of(&child)?;
+    }
+    Ok(())
+}

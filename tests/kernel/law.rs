@@ -1,0 +1,79 @@
+//! No silent loss: what is lost is told, to the last event.
+
+use crate::limits;
+use crate::rig::Rig;
+use crate::watch::{Watch, watched};
+use anyhow::{Result, bail, ensure};
+use nix::sys::signal::Signal;
+
+crate::tests![
+    nothing_is_lost_at_the_default_size,
+    a_full_ring_tells_each_loss,
+    a_loss_in_the_last_events_is_told,
+    what_happened_before_sigint_is_delivered,
+    every_event_told_is_in_the_summary,
+];
+
+/// Each makes an exit (and an internal fork).
+const STORM: u64 = 5000;
+
+fn nothing_is_lost_at_the_default_size(rig: &Rig) -> Result<()> {
+    let (_, stream) = watched(rig, &[], || rig.act(["storm", &STORM.to_string()]))?;
+    ensure!(stream.lost == 0, "{} events were lost", stream.lost);
+    ensure!(stream.summed("missed")? == 0, "{} runs were skipped", stream.summed("missed")?);
+    let exits = stream.of_kind("exit").count() as u64;
+    ensure!(exits > STORM, "{exits} exits of more than {STORM}");
+    Ok(())
+}
+
+/// A storm into small rings, while the daemon is stopped from outside; afterwards one more event if `after`.
+fn storm_while_stopped(rig: &Rig, after: bool) -> Result<()> {
+    let watch = Watch::start(rig, &["--ring-size", "process=64KiB"])?;
+    watch.process.signal(Signal::SIGSTOP)?;
+    let storm = rig.act(["storm", &STORM.to_string()]);
+    watch.process.signal(Signal::SIGCONT)?;
+    storm?;
+    if after {
+        rig.act(["forks", "1"])?;
+    }
+    // The checker holds the law: delivered + told losses + internal = generated, each number once.
+    let stream = watch.stop()?;
+    ensure!(stream.lost > 0, "nothing was lost: the test shows nothing");
+    let generated = stream.summed("generated")?;
+    ensure!(generated >= 2 * STORM, "{STORM} forks and exits happened, {generated} events were generated");
+    Ok(())
+}
+
+fn a_full_ring_tells_each_loss(rig: &Rig) -> Result<()> {
+    storm_while_stopped(rig, true)
+}
+
+fn a_loss_in_the_last_events_is_told(rig: &Rig) -> Result<()> {
+    storm_while_stopped(rig, false)
+}
+
+fn what_happened_before_sigint_is_delivered(rig: &Rig) -> Result<()> {
+    // Ten times, since the race is with the last event.
+    for _ in 0..10 {
+        let (act, stream) = watched(rig, &[], || rig.act_os(&[&"spawn", &"3", &rig.actor(), &"exit", &"0"]))?;
+        for child in act.children()? {
+            stream.exit_of(&child)?;
+        }
+        ensure!(stream.summed("pending")? == 0, "{} events are left over", stream.summed("pending")?);
+        if stream.took > limits::promised_stop() {
+            bail!("SIGINT to the end took {:?}, promised are {:?}", stream.took, limits::promised_stop());
+        }
+    }
+    Ok(())
+}
+
+fn every_event_told_is_in_the_summary(rig: &Rig) -> Result<()> {
+    let (act, stream) = watched(rig, &["--events", "exec,exit,fork"], || {
+        rig.act_os(&[&"spawn", &"20", &rig.actor(), &"exit", &"0"])
+    })?;
+    let told = stream.events().count() as u64;
+    ensure!(stream.summed("delivered")? == told, "{told} lines");
+    ensure!(act.children()?.len() == 20, "the actor made fewer children");
+    ensure!(told >= 60, "20 forks, execs and exits happened, {told} events are told");
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Runs `collectord watch` around what a test does, and holds every stream against the checker.
+
+use crate::event::{Child, Event};
+use crate::limits;
+use crate::process::Process;
+use crate::rig::{Rig, Skip};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use collector_tests::stream::{Ending, check};
+use nix::sys::signal::Signal;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A daemon that has attached everything.
+pub(crate) struct Watch {
+    pub(crate) process: Process,
+    raw: Vec<u8>,
+}
+
+/// A daemon that would not start.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: Option<i32>,
+    pub(crate) stderr: String,
+}
+
+impl Watch {
+    /// Starts `collectord watch --format json` with further arguments; returns when everything is attached.
+    pub(crate) fn start(rig: &Rig, args: &[&str]) -> Result<Self> {
+        Self::try_start(rig, args)?.map_err(|refusal| anyhow!("watch {args:?} did not start: {refusal:?}"))
+    }
+
+    /// Starts it; a refusal is an answer, too.
+    pub(crate) fn try_start(rig: &Rig, args: &[&str]) -> Result<Result<Self, Refusal>> {
+        let mut command = rig.collectord();
+        command.args(["watch", "--format", "json"]).args(args);
+        Self::run(&mut command, None)
+    }
+
+    /// Starts with one family of readers; where the kernel refuses it, the daemon must have said so with exit 69.
+    pub(crate) fn with_readers(rig: &Rig, readers: &str) -> Result<Self> {
+        match Self::try_start(rig, &["--readers", readers])? {
+            Ok(watch) => Ok(watch),
+            Err(Refusal { code: Some(69), stderr }) => {
+                let last = stderr.lines().last().unwrap_or_default().to_owned();
+                bail!(Skip(format!("the daemon says exit 69: {last}")))
+            }
+            Err(refusal) => bail!("watch --readers {readers} did not start: {refusal:?}"),
+        }
+    }
+
+    /// Starts any command that runs a watch; with `lines_max`, stdout is closed after that many lines.
+    pub(crate) fn run(command: &mut Command, lines_max: Option<usize>) -> Result<Result<Self, Refusal>> {
+        let mut process = Process::start(command, lines_max)?;
+        match process.line(limits::start())? {
+            Some(first) => Ok(Ok(Self { process, raw: first })),
+            None => {
+                let code = process.wait(limits::stop())?.code();
+                Ok(Err(Refusal { code, stderr: process.stderr() }))
+            }
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u64 {
+        self.process.pid().into()
+    }
+
+    /// The lines that come within a window, for what must be seen while it runs.
+    pub(crate) fn lines_within(&mut self, window: Duration) -> usize {
+        let lines = self.process.lines_within(window);
+        self.raw.extend(lines.concat());
+        lines.len()
+    }
+
+    /// SIGINT, then everything to the end.
+    pub(crate) fn stop(self) -> Result<Stream> {
+        self.process.signal(Signal::SIGINT)?;
+        self.end(limits::stop())
+    }
+
+    /// Everything until it ends by itself.
+    pub(crate) fn end(mut self, deadline: Duration) -> Result<Stream> {
+        let asked = Instant::now();
+        let mut raw = std::mem::take(&mut self.raw);
+        raw.extend(self.process.rest(deadline)?.concat());
+        let code = self.process.wait(deadline)?.code();
+        let took = asked.elapsed();
+        let stderr = self.process.stderr();
+        ensure!(code == Some(0), self.process.failure(&format!("ended with {code:?}")));
+        let report = check(&raw, Ending::Summary);
+        ensure!(report.holds(), "the stream does not hold: {report}\nstderr:\n{stderr}");
+        let mut lines = Vec::new();
+        for line in raw.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            lines.push(Event(serde_json::from_slice(line).context("a checked line is JSON")?));
+        }
+        Ok(Stream { pid: self.pid(), lines, lost: report.lost, took, stderr })
+    }
+}
+
+/// A whole stream that holds.
+pub(crate) struct Stream {
+    /// The daemon that wrote it.
+    pub(crate) pid: u64,
+    pub(crate) lines: Vec<Event>,
+    pub(crate) lost: u64,
+    /// From the request to stop to the end of the process.
+    pub(crate) took: Duration,
+    pub(crate) stderr: String,
+}
+
+impl Stream {
+    /// The kernel's events.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.lines.iter().filter(|line| !matches!(line.kind(), "coverage" | "loss" | "summary"))
+    }
+
+    pub(crate) fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Event> {
+        self.lines.iter().filter(move |line| line.kind() == kind)
+    }
+
+    /// A number of the summary's process class.
+    pub(crate) fn summed(&self, counter: &str) -> Result<u64> {
+        let summary = self.lines.last().context("a stream has lines")?;
+        summary.number(&format!("classes.process.{counter}"))
+    }
+
+    /// The one event of this kind about this child: none, and two, are failures.
+    pub(crate) fn one(&self, kind: &str, child: &Child) -> Result<&Event> {
+        let found: Vec<&Event> = self.of_kind(kind).filter(|event| child.is_in(event)).collect();
+        match found[..] {
+            [event] => Ok(event),
+            [] => {
+                let alike: Vec<_> = self.events().filter(|event| event.pid() == child.pid).collect();
+                bail!(
+                    "no {kind} of {child:?} ({} lost); with its pid: {alike:?}; stderr: {}",
+                    self.lost,
+                    self.stderr
+                )
+            }
+            _ => bail!("{} {kind} events of {child:?}: {found:?}", found.len()),
+        }
+    }
+
+    /// The exit of this child, held against the status that its parent saw.
+    pub(crate) fn exit_of(&self, child: &Child) -> Result<&Event> {
+        let exit = self.one("exit", child)?;
+        child.check_exit(exit)?;
+        Ok(exit)
+    }
+
+    /// The daemon never tells of itself.
+    pub(crate) fn none_from_the_collector(&self) -> Result<()> {
+        let own = self.events().find(|event| event.pid() == self.pid);
+        ensure!(own.is_none(), "the collector tells of itself: {own:?}");
+        Ok(())
+    }
+}
+
+/// What a test does while a default watch runs, and the stream.
+pub(crate) fn watched<T>(rig: &Rig, args: &[&str], act: impl FnOnce() -> Result<T>) -> Result<(T, Stream)> {
+    let watch = Watch::start(rig, args)?;
+    let done = act()?;
+    Ok((done, watch.stop()?))
+}
