@@ -146,7 +146,7 @@ static const struct {
     {"procfd", 1, do_procfd, "PATH ARGS..   through /proc/self/fd/N"},
     {"vfork", 1, do_vfork, "PATH ARGS.."},
     {"posix-spawn", 1, do_posix_spawn, "PATH ARGS.."},
-    {"deep", 3, do_deep, "DIR DEPTH NAME_LEN   runs a copy of itself, relatively, DEPTH directories down"},
+    {"deep", 3, do_deep, "DIR DEPTH NAME_LEN ARGS..   a copy of itself, relatively, DEPTH directories down"},
     {"thread-exec", 1, do_thread_exec, "PATH ARGS..   from a thread that is not the leader, others running"},
     {"leader-first", 3, do_leader_first, "LEADER_CODE LAST_CODE thread|group   the leader ends before the last thread"},
     {"short-threads", 2, do_short_threads, "THREADS CODE   threads come and go, then the process ends"},

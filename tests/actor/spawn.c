@@ -163,7 +163,6 @@ int do_posix_spawn(int argc, char **argv)
 
 int do_deep(int argc, char **argv)
 {
-    (void)argc;
     long depth = number(argv[2], 200), len = number(argv[3], 255);
     char name[256];
     memset(name, 'd', sizeof name);
@@ -178,7 +177,12 @@ int do_deep(int argc, char **argv)
         broken("open");
     copy_into("/proc/self/exe", fd);
     close(fd);
-    char *args[] = {"./deepest", "exit", "9", NULL};
+    char **args = calloc((size_t)argc + 1, sizeof *args);
+    args[0] = "./deepest";
+    args[1] = "exit";
+    args[2] = "9";
+    for (int a = 4; a < argc; a++)
+        args[a - 1] = argv[a];
     tell_path("./deepest");
     uint64_t began = now_ns();
     pid_t pid = forked();

@@ -11,6 +11,8 @@ use std::process::Command;
 
 crate::tests![
     a_wrong_value_exits_2_and_names_the_valid_ones,
+    a_size_out_of_bounds_exits_2_and_names_them,
+    more_filter_values_than_are_compared_exit_2,
     an_unknown_flag_exits_2,
     a_filter_that_is_no_number_exits_2,
     help_names_every_flag,
@@ -45,6 +47,28 @@ fn a_wrong_value_exits_2_and_names_the_valid_ones(rig: &Rig) -> Result<()> {
         }
         ensure!(out.is_empty(), "watch {args:?} writes to stdout: {out}");
     }
+    Ok(())
+}
+
+fn a_size_out_of_bounds_exits_2_and_names_them(rig: &Rig) -> Result<()> {
+    for size in ["process=4KiB", "process=3MiB", "process=1TiB"] {
+        let (code, _, err) = run(rig.collectord().args(["watch", "--ring-size", size]))?;
+        ensure!(code == Some(2), "{size} exits {code:?}: {err}");
+        ensure!(err.contains("32KiB") && err.contains("256MiB"), "{size}: the bounds are not named: {err}");
+    }
+    Ok(())
+}
+
+fn more_filter_values_than_are_compared_exit_2(rig: &Rig) -> Result<()> {
+    let mut command = rig.collectord();
+    command.args(["watch", "--duration", "1s"]);
+    for pid in 1..=9 {
+        command.args(["--pid", &pid.to_string()]);
+    }
+    let (code, _, err) = run(&mut command)?;
+    ensure!(code == Some(2) && err.contains("--pid") && err.contains('8'), "exit {code:?}: {err}");
+    let (code, _, err) = run(rig.collectord().args(["watch", "--comm", "sixteen-bytes-xx"]))?;
+    ensure!(code == Some(2) && err.contains("15"), "exit {code:?}: {err}");
     Ok(())
 }
 

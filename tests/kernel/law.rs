@@ -1,5 +1,6 @@
 //! No silent loss: what is lost is told, to the last event.
 
+use crate::exec::{bytes, exec_of};
 use crate::limits;
 use crate::rig::Rig;
 use crate::watch::{Watch, watched};
@@ -10,9 +11,13 @@ crate::tests![
     nothing_is_lost_at_the_default_size,
     a_full_ring_tells_each_loss,
     a_loss_in_the_last_events_is_told,
+    the_largest_exec_fits_the_smallest_ring,
     what_happened_before_sigint_is_delivered,
     every_event_told_is_in_the_summary,
 ];
+
+/// The smallest ring that the daemon takes.
+const RING_SMALLEST: &str = "process=32KiB";
 
 /// Each makes an exit (and an internal fork).
 const STORM: u64 = 5000;
@@ -28,7 +33,7 @@ fn nothing_is_lost_at_the_default_size(rig: &Rig) -> Result<()> {
 
 /// A storm into small rings, while the daemon is stopped from outside; afterwards one more event if `after`.
 fn storm_while_stopped(rig: &Rig, after: bool) -> Result<()> {
-    let watch = Watch::start(rig, &["--ring-size", "process=64KiB"])?;
+    let watch = Watch::start(rig, &["--ring-size", RING_SMALLEST])?;
     watch.process.signal(Signal::SIGSTOP)?;
     let storm = rig.act(["storm", &STORM.to_string()]);
     watch.process.signal(Signal::SIGCONT)?;
@@ -50,6 +55,20 @@ fn a_full_ring_tells_each_loss(rig: &Rig) -> Result<()> {
 
 fn a_loss_in_the_last_events_is_told(rig: &Rig) -> Result<()> {
     storm_while_stopped(rig, false)
+}
+
+fn the_largest_exec_fits_the_smallest_ring(rig: &Rig) -> Result<()> {
+    // Path and working directory just under 4 KiB, and more arguments than are kept.
+    let depth = (4000 - rig.folder().as_os_str().len()) / 201;
+    let argument = "a".repeat(10_000);
+    let (act, stream) = watched(rig, &["--ring-size", RING_SMALLEST], || {
+        rig.act_os(&[&"deep", &rig.folder(), &depth.to_string(), &"200", &argument])
+    })?;
+    let folder = (0..depth).fold(rig.folder(), |folder, _| folder.join("d".repeat(200)));
+    let exec = exec_of(&stream, &act.child()?, &act, &folder.join("deepest"))?;
+    ensure!(exec.bytes("exec.cwd")? == bytes(&folder), "cwd: {}", exec.0);
+    ensure!(exec.told("truncated", "exec.argv").is_some(), "argv is cut: {}", exec.0);
+    Ok(())
 }
 
 fn what_happened_before_sigint_is_delivered(rig: &Rig) -> Result<()> {

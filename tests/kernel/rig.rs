@@ -156,10 +156,9 @@ impl Act {
             .iter()
             .map(|line| serde_json::from_slice(line).context("the actor speaks JSON"))
             .collect::<Result<Vec<Value>>>()?;
-        if code == Some(ACTOR_REFUSED) {
-            if let Some(refused) = words.iter().find(|word| word["act"] == "refused") {
-                bail!(Skip(format!("{}: {}", refused["call"], refused["text"]).replace('"', "")));
-            }
+        let refused = words.iter().find(|word| word["act"] == "refused");
+        if let Some(refused) = refused.filter(|_| code == Some(ACTOR_REFUSED)) {
+            bail!(Skip(format!("{}: {}", refused["call"], refused["text"]).replace('"', "")));
         }
         ensure!(code == Some(0), process.failure(&format!("ended with {code:?}")));
         Ok(Self { words })

@@ -7,7 +7,9 @@ use crate::rig::{Rig, Skip};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use collector_tests::stream::{Ending, check};
 use nix::sys::signal::Signal;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A daemon that has attached everything.
@@ -86,6 +88,7 @@ impl Watch {
         let took = asked.elapsed();
         let stderr = self.process.stderr();
         ensure!(code == Some(0), self.process.failure(&format!("ended with {code:?}")));
+        keep(&raw)?;
         let report = check(&raw, Ending::Summary);
         ensure!(report.holds(), "the stream does not hold: {report}\nstderr:\n{stderr}");
         let mut lines = Vec::new();
@@ -94,6 +97,15 @@ impl Watch {
         }
         Ok(Stream { pid: self.pid(), lines, lost: report.lost, took, stderr })
     }
+}
+
+/// Writes the stream into the folder that `KEEP_STREAMS` names, for a look at it or for another checker.
+fn keep(raw: &[u8]) -> Result<()> {
+    static KEPT: AtomicUsize = AtomicUsize::new(0);
+    let Some(folder) = std::env::var_os("KEEP_STREAMS") else { return Ok(()) };
+    let number = KEPT.fetch_add(1, Ordering::Relaxed);
+    let file = PathBuf::from(folder).join(format!("{number:03}.jsonl"));
+    std::fs::write(&file, raw).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// A whole stream that holds.
