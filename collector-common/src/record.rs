@@ -10,7 +10,7 @@ pub const ARGV_BYTES_MAX: u32 = 8192;
 /// Most bytes of one path; the kernel's own `PATH_MAX`.
 pub const PATH_BYTES_MAX: u32 = 4096;
 /// Most steps of one path walk: names and mount crossings.
-pub const PATH_COMPONENTS_MAX: u32 = 160;
+pub const PATH_COMPONENTS_MAX: u32 = 96;
 /// Longest name of one path component (`NAME_MAX`).
 pub const NAME_BYTES_MAX: u32 = 255;
 
@@ -101,7 +101,7 @@ pub struct PathLen {
     pub flags: u32,
 }
 
-/// A program was started. Text: filename, path, cwd, interp, script path, argv.
+/// A program was started. Text: path, cwd, script path, filename, interp, argv.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct ExecRecord {

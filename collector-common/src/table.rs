@@ -115,7 +115,7 @@ fn fixed<T: FromBytes + zerocopy::KnownLayout + zerocopy::Immutable>(
 records! {
     /// A program was started.
     Exec = 1: ExecRecord, "exec",
-        text [filename_len, path.len, cwd.len, interp_len, script_path.len, argv_len];
+        text [path.len, cwd.len, script_path.len, filename_len, interp_len, argv_len];
     /// A task was created.
     Fork = 2: ForkRecord, "fork", text [];
     /// A process ended.

@@ -9,7 +9,7 @@ use collector_common::{ARGV_BYTES_MAX, DropReason, Hook, PathLen, missing};
 /// The kernel's own open flag for files that it opens to execute them (`__FMODE_EXEC`).
 const FMODE_EXEC: u32 = 0x20;
 /// Most files waiting to be closed that are looked at for the script.
-const CLOSING_FILES_MAX: u32 = 128;
+const CLOSING_FILES_MAX: u32 = 64;
 
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
@@ -29,40 +29,44 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     scratch.record.old_tid = ctx.arg(1);
     scratch.record.reserved = 0;
     task::fill::<R>(&mut scratch.record.task, task);
-    fill_names::<R>(scratch, bprm, task);
+    // In the order of the text, paths first.
+    fill_file::<R>(scratch, bprm);
+    fill_cwd::<R>(scratch, task);
     fill_script::<R>(scratch, bprm, task);
+    fill_names::<R>(scratch, bprm);
     fill_argv::<R>(scratch, task);
     scratch.emit(number);
     0
 }
 
-/// Filename, path and identity of the file that runs, working directory.
+/// Path and identity of the file that runs.
 #[inline(always)]
-fn fill_names<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr) {
+fn fill_file<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
     let offsets = &config().offsets;
-    scratch.record.filename_len = scratch.push_kernel_str(R::u64(bprm, constant(&offsets.bprm_filename)));
-    if scratch.record.filename_len == 0 {
-        scratch.record.header.missing |= missing::EXEC_FILENAME;
-    }
     let file = R::ptr(bprm, constant(&offsets.bprm_file));
     let inode = R::ptr(file, constant(&offsets.file_inode));
     scratch.record.task.exe_ino = R::u64(inode, constant(&offsets.inode_ino));
     scratch.record.task.exe_dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
     scratch.record.nlink = R::u32(inode, constant(&offsets.inode_nlink));
-    scratch.record.path =
-        path::append::<R>(scratch, R::ptr(file, constant(&offsets.file_mnt)), R::ptr(file, constant(&offsets.file_dentry)));
+    let mnt = R::ptr(file, constant(&offsets.file_mnt));
+    scratch.record.path = path::append::<R>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
     if scratch.record.path.len == 0 {
         scratch.record.header.missing |= missing::EXEC_PATH;
     }
+}
+
+#[inline(always)]
+fn fill_cwd<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
+    let offsets = &config().offsets;
     let fs = R::ptr(task, constant(&offsets.task_fs));
-    scratch.record.cwd =
-        path::append::<R>(scratch, R::ptr(fs, constant(&offsets.fs_pwd_mnt)), R::ptr(fs, constant(&offsets.fs_pwd_dentry)));
+    let mnt = R::ptr(fs, constant(&offsets.fs_pwd_mnt));
+    scratch.record.cwd = path::append::<R>(scratch, mnt, R::ptr(fs, constant(&offsets.fs_pwd_dentry)));
     if R::address(fs) == 0 {
         scratch.record.header.missing |= missing::EXEC_CWD;
     }
 }
 
-/// Whether an interpreter runs a script, and which.
+/// Whether an interpreter runs a script, and which script.
 #[inline(always)]
 fn fill_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr) {
     let offsets = &config().offsets;
@@ -70,14 +74,9 @@ fn fill_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr)
     scratch.record.script = u32::from(interp != R::u64(bprm, constant(&offsets.bprm_filename)));
     scratch.record.script_ino = 0;
     scratch.record.script_dev = 0;
-    scratch.record.interp_len = 0;
     scratch.record.script_path = PathLen { len: 0, total: 0, flags: 0 };
     if scratch.record.script == 0 {
         return;
-    }
-    scratch.record.interp_len = scratch.push_kernel_str(interp);
-    if scratch.record.interp_len == 0 {
-        scratch.record.header.missing |= missing::EXEC_INTERP;
     }
     find_script::<R>(scratch, task);
     let address = scratch.found();
@@ -89,8 +88,25 @@ fn fill_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr)
     let inode = R::ptr(file, constant(&offsets.file_inode));
     scratch.record.script_ino = R::u64(inode, constant(&offsets.inode_ino));
     scratch.record.script_dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
-    scratch.record.script_path =
-        path::append::<R>(scratch, R::ptr(file, constant(&offsets.file_mnt)), R::ptr(file, constant(&offsets.file_dentry)));
+    let mnt = R::ptr(file, constant(&offsets.file_mnt));
+    scratch.record.script_path = path::append::<R>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
+}
+
+/// The names as the kernel was asked: of the file, and by a script of its interpreter.
+#[inline(always)]
+fn fill_names<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
+    let offsets = &config().offsets;
+    scratch.record.filename_len = scratch.push_kernel_str(R::u64(bprm, constant(&offsets.bprm_filename)));
+    if scratch.record.filename_len == 0 {
+        scratch.record.header.missing |= missing::EXEC_FILENAME;
+    }
+    scratch.record.interp_len = 0;
+    if scratch.record.script != 0 {
+        scratch.record.interp_len = scratch.push_kernel_str(R::u64(bprm, constant(&offsets.bprm_interp)));
+        if scratch.record.interp_len == 0 {
+            scratch.record.header.missing |= missing::EXEC_INTERP;
+        }
+    }
 }
 
 /// The script's file. The kernel has let go of it by now, but closes files only on the way back to user mode: it waits

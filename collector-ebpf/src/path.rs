@@ -1,7 +1,7 @@
 //! The absolute path of a dentry across mounts, as the mount namespace names it: names leaf first, each ended by NUL.
 
-use crate::raw::{ExecScratch, Reader, config, constant};
-use collector_common::{PATH_COMPONENTS_MAX, PATH_TRUNCATED, PATH_UNREACHABLE, PathLen};
+use crate::raw::{ExecScratch, NameOffsets, Reader, config, constant};
+use collector_common::{PATH_BYTES_MAX, PATH_COMPONENTS_MAX, PATH_TRUNCATED, PATH_UNREACHABLE, PathLen};
 
 /// Appends the path to the scratch's text.
 #[inline(always)]
@@ -9,33 +9,41 @@ pub(crate) fn append<R: Reader>(scratch: &mut ExecScratch, vfsmount: R::Ptr, den
     let start = scratch.text_len();
     scratch.start_path();
     let flags = walk::<R>(scratch, vfsmount, dentry);
-    PathLen { len: scratch.text_len() - start, total: scratch.path_total(), flags }
+    let total = scratch.path_total();
+    let truncated = if total > PATH_BYTES_MAX { PATH_TRUNCATED } else { 0 };
+    PathLen { len: scratch.text_len() - start, total, flags: flags | truncated }
 }
 
+/// The step count is the only thing that changes from step to step as the verifier sees it: positions live in the
+/// scratch, offsets are read once.
 #[inline(always)]
 fn walk<R: Reader>(scratch: &mut ExecScratch, vfsmount: R::Ptr, mut dentry: R::Ptr) -> u32 {
     let offsets = &config().offsets;
+    let names = NameOffsets::load();
+    let dentry_parent = constant(&offsets.dentry_parent);
     let mount_mnt = constant(&offsets.mount_mnt);
-    let mut mount = R::object(R::address(vfsmount).wrapping_sub(u64::from(mount_mnt)), constant(&config().types.mount));
-    let mut root = R::ptr(vfsmount, constant(&offsets.vfsmount_root));
-    let mut truncated = 0;
+    let mount_parent = constant(&offsets.mount_parent);
+    let mount_mountpoint = constant(&offsets.mount_mountpoint);
+    let vfsmount_root = constant(&offsets.vfsmount_root);
+    let mount_address = R::address(vfsmount).wrapping_sub(u64::from(mount_mnt));
+    let mut mount = R::object(mount_address, constant(&config().types.mount));
+    let mut root = R::ptr(vfsmount, vfsmount_root);
     for _ in 0..PATH_COMPONENTS_MAX {
         if R::same(dentry, root) {
-            let parent = R::ptr(mount, constant(&offsets.mount_parent));
+            let parent = R::ptr(mount, mount_parent);
             if R::same(parent, mount) {
-                return truncated;
+                return 0;
             }
-            dentry = R::ptr(mount, constant(&offsets.mount_mountpoint));
+            dentry = R::ptr(mount, mount_mountpoint);
             mount = parent;
-            root = R::ptr(parent, mount_mnt + constant(&offsets.vfsmount_root));
+            root = R::ptr(parent, mount_mnt + vfsmount_root);
             continue;
         }
-        let parent = R::ptr(dentry, constant(&offsets.dentry_parent));
+        let parent = R::ptr(dentry, dentry_parent);
+        scratch.push_name::<R>(dentry, &names);
+        // A dentry that is its own parent and no mount's root: a memfd, or what a detached mount has left.
         if R::same(parent, dentry) {
-            return truncated | PATH_UNREACHABLE;
-        }
-        if !scratch.push_name::<R>(dentry) {
-            truncated = PATH_TRUNCATED;
+            return PATH_UNREACHABLE;
         }
         dentry = parent;
     }

@@ -245,6 +245,31 @@ impl Reader for Portable {
 /// Bytes of the text buffer: what a per-CPU map value (32 KiB at most) leaves.
 const TEXT_BYTES: u32 = 32768 - 16 - size_of::<ExecRecord>() as u32;
 
+/// Bytes of all paths of a record, rounded up to a power of two.
+const PATHS_BYTES_MAX: u32 = 16384;
+const _: () = assert!(3 * PATH_BYTES_MAX <= PATHS_BYTES_MAX && PATHS_BYTES_MAX + NAME_BYTES_MAX < TEXT_BYTES);
+
+/// Where a dentry keeps its name.
+pub(crate) struct NameOffsets {
+    len: u32,
+    inline: u32,
+    inline_words: u32,
+    external: u32,
+}
+
+impl NameOffsets {
+    #[inline(always)]
+    pub(crate) fn load() -> Self {
+        let offsets = &config().offsets;
+        Self {
+            len: constant(&offsets.dentry_name_len),
+            inline: constant(&offsets.dentry_inline),
+            inline_words: constant(&config().inline_name_words),
+            external: constant(&offsets.dentry_name),
+        }
+    }
+}
+
 /// A record under construction and its text.
 #[repr(C)]
 pub(crate) struct ExecScratch {
@@ -310,7 +335,7 @@ impl ExecScratch {
         self.set_text_len(0);
     }
 
-    /// Starts a path.
+    /// Starts a path. Paths stand first in the text, so that their positions stay below `PATHS_BYTES_MAX`.
     #[inline(always)]
     pub(crate) fn start_path(&mut self) {
         self.set_path_total(0);
@@ -327,37 +352,36 @@ impl ExecScratch {
         Some(unsafe { (&raw mut self.text).cast::<u8>().add(at as usize) })
     }
 
-    /// Appends a dentry's name and a NUL. Whether it was kept: a path is kept up to `PATH_BYTES_MAX`.
+    /// Appends a dentry's name and a NUL to the path under construction, as long as the path has room.
     #[inline(always)]
-    pub(crate) fn push_name<R: Reader>(&mut self, dentry: R::Ptr) -> bool {
-        let offsets = &config().offsets;
-        let len = R::u32(dentry, constant(&offsets.dentry_name_len)) & NAME_BYTES_MAX;
+    pub(crate) fn push_name<R: Reader>(&mut self, dentry: R::Ptr, names: &NameOffsets) {
+        let len = R::u32(dentry, names.len) & NAME_BYTES_MAX;
         let total = self.path_total() + len + 1;
         self.set_path_total(total);
         if total > PATH_BYTES_MAX {
-            return false;
+            return;
         }
-        let Some(to) = self.end(NAME_BYTES_MAX + 1) else { return false };
-        let words = constant(&config().inline_name_words);
-        if len < words * 8 {
-            let inline = constant(&offsets.dentry_inline);
+        let at = self.text_len();
+        self.set_text_len(at + len + 1);
+        // Cannot change the value (three paths of 4096 bytes); the verifier does not know.
+        let at = at & (PATHS_BYTES_MAX - 1);
+        // SAFETY: masked, the position and 256 bytes behind it lie within the text.
+        let to = unsafe { (&raw mut self.text).cast::<u8>().add(at as usize) };
+        if len < names.inline_words * 8 {
             let to = to.cast::<u64>();
             for word in 0..5 {
-                if word < words {
-                    // SAFETY: 40 bytes are within the room that was asked for; the verifier allows unaligned stores
-                    // into a map value.
-                    unsafe { to.add(word as usize).write_unaligned(R::u64(dentry, inline + word * 8)) };
+                if word < names.inline_words {
+                    // SAFETY: 40 bytes are within those 256; the verifier allows unaligned stores into a map value.
+                    unsafe { to.add(word as usize).write_unaligned(R::u64(dentry, names.inline + word * 8)) };
                 }
             }
         } else {
-            let name = R::u64(dentry, constant(&offsets.dentry_name));
-            // SAFETY: `len` is at most 255 and the room 256 bytes.
+            let name = R::u64(dentry, names.external);
+            // SAFETY: `len` is at most 255.
             unsafe { helper::bpf_probe_read_kernel(to.cast(), len, name as *const _) };
         }
-        // SAFETY: `len` is at most 255 and the room 256 bytes.
+        // SAFETY: `len` is at most 255.
         unsafe { *to.add(len as usize) = 0 };
-        self.set_text_len(self.text_len() + len + 1);
-        true
     }
 
     /// Appends a kernel string and its NUL: the bytes appended, 0 if it could not be read.

@@ -1,1 +1,19 @@
-//! The daemon as a library.
+//! The daemon as a library: the kernel object's loader, the event sources that read its rings, and `watch`.
+//!
+//! Invariants:
+//! 1. Unsafe code stands in one module, `kernel::mapped`.
+//! 2. A source claims what was proved: its hooks are loaded and attached before it exists.
+//! 3. The drain loop does no I/O and takes no lock that a consumer can hold.
+//! 4. Every record read ends in a counter of the source's books.
+//!
+//! What it does not do: it writes no file and listens on nothing.
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod failure;
+pub mod kernel;
+pub mod memlock;
+pub mod programs;
+pub mod snapshot;
+pub mod source;
+pub mod watch;

@@ -1,0 +1,67 @@
+//! The command line.
+
+use crate::failure::Failure;
+use crate::programs::{self, ProgramsArgs};
+use crate::watch::{self, WatchArgs};
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use tracing_subscriber::EnvFilter;
+
+/// Tells what every process starts and how it ends, as the kernel does it, without silent loss
+#[derive(Debug, Parser)]
+#[command(name = "collectord", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed while running, 2 wrong usage, 69 this kernel cannot do it, 77 privileges missing."
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more on stderr: -v what is done, -vv everything, with the verifier's whole log where a program is refused
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write events to stdout as they happen
+    Watch(Box<WatchArgs>),
+    /// Load every kernel program, attach none, and list what the verifier says
+    Programs(ProgramsArgs),
+}
+
+impl Cli {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Why it could not be done, with the exit code.
+    pub fn run(&self) -> Result<(), Failure> {
+        self.start_log();
+        match &self.command {
+            Command::Watch(args) => watch::run(args, self.verbose >= 2),
+            Command::Programs(args) => {
+                let list = programs::list(args, self.verbose >= 2)?;
+                match std::io::stdout().write_all(list.as_bytes()) {
+                    Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                        Err(Failure::runtime(error))
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Logs go to stderr; COLLECTORD_LOG takes tracing's filter syntax and wins over -v.
+    fn start_log(&self) {
+        let level = match self.verbose {
+            0 => "warn",
+            1 => "collectord=debug,collector_core=debug,warn",
+            _ => "collectord=trace,collector_core=trace,aya=debug,warn",
+        };
+        let filter = EnvFilter::try_from_env("COLLECTORD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+        // An embedder or a second call may have set one: theirs stays.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    }
+}

@@ -1,0 +1,158 @@
+//! The running kernel's layout: what the kernel programs need to know of it, resolved before the load.
+
+use super::btf::{Btf, BtfError};
+use collector_common::{Offsets, TypeIds};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Where the kernel exports its BTF.
+pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why the layout is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The kernel exports none.
+    #[error(
+        "this kernel exports no BTF ({path} is missing): it was built without CONFIG_DEBUG_INFO_BTF=y; \
+         give its BTF with --btf FILE"
+    )]
+    Absent {
+        /// The path that was tried.
+        path: PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("failed to read BTF from {path}")]
+    Read {
+        /// The path that was tried.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not BTF.
+    #[error("failed to parse BTF from {path}")]
+    Parse {
+        /// The path that was read.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: BtfError,
+    },
+    /// A field that the programs cannot do without.
+    #[error("the kernel's BTF has none of {paths:?}, which is needed for {field}")]
+    Field {
+        /// The field's name in our table.
+        field: &'static str,
+        /// Where it was looked for.
+        paths: &'static [&'static str],
+    },
+}
+
+/// What is known of a kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Member offsets.
+    pub offsets: Offsets,
+    /// Type ids for typed pointers.
+    pub types: TypeIds,
+    /// BTF id of the kfunc `bpf_rdonly_cast`, if the kernel has it (6.2 and newer).
+    pub rdonly_cast: Option<u32>,
+    /// Whether `sched_process_exit` says if the process ends.
+    pub exit_tells_group_dead: bool,
+    /// Bytes of `struct upid`.
+    pub upid_bytes: u32,
+    /// 8-byte words of a name inside a dentry.
+    pub inline_name_words: u32,
+}
+
+impl Layout {
+    /// Reads the layout from a BTF file, the running kernel's own by default.
+    ///
+    /// # Errors
+    /// Says which file, or which field, is missing.
+    pub fn read(file: Option<&Path>) -> Result<Self, LayoutError> {
+        let path = file.unwrap_or(Path::new(BTF_PATH));
+        let data = std::fs::read(path).map_err(|source| match (source.kind(), file) {
+            (std::io::ErrorKind::NotFound, None) => LayoutError::Absent { path: path.into() },
+            _ => LayoutError::Read { path: path.into(), source },
+        })?;
+        let names = wanted_names();
+        let btf = Btf::parse(data, |name| names.contains(name))
+            .map_err(|source| LayoutError::Parse { path: path.into(), source })?;
+        Self::resolve(&btf)
+    }
+
+    fn resolve(btf: &Btf) -> Result<Self, LayoutError> {
+        let mut offsets = Offsets::NONE;
+        for (slot, field) in words_of(&mut offsets).iter_mut().zip(Offsets::FIELDS) {
+            match field.paths.iter().find_map(|path| btf.offset(path)) {
+                Some(offset) => *slot = offset,
+                None if field.optional => {}
+                None => return Err(LayoutError::Field { field: field.name, paths: field.paths }),
+            }
+        }
+        let id = |name| btf.struct_id(name).unwrap_or(0);
+        let inline_name = ["dentry.d_shortname", "dentry.d_iname"]
+            .iter()
+            .find_map(|path| btf.member_size(path))
+            .unwrap_or(0);
+        Ok(Self {
+            offsets,
+            types: TypeIds {
+                task: id("task_struct"),
+                bprm: id("linux_binprm"),
+                file: id("file"),
+                mount: id("mount"),
+                callback: id("callback_head"),
+                upid: id("upid"),
+            },
+            rdonly_cast: btf.function_id("bpf_rdonly_cast"),
+            exit_tells_group_dead: btf.tracepoint_args("sched_process_exit") >= Some(2),
+            upid_bytes: btf.struct_size("upid").unwrap_or(16),
+            inline_name_words: (inline_name / 8).min(5),
+        })
+    }
+}
+
+/// The struct as its fields in order; they are all `u32`.
+fn words_of(offsets: &mut Offsets) -> &mut [u32] {
+    <[u32]>::mut_from_bytes(offsets.as_mut_bytes()).expect("Offsets is nothing but u32 fields")
+}
+
+fn wanted_names() -> HashSet<Vec<u8>> {
+    let structs =
+        Offsets::FIELDS.iter().flat_map(|field| field.paths).filter_map(|path| path.split('.').next());
+    structs
+        .chain(["upid", "callback_head", "bpf_rdonly_cast", "btf_trace_sched_process_exit"])
+        .map(|name| name.as_bytes().to_vec())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_kernels_layout_resolves() {
+        if !Path::new(BTF_PATH).exists() {
+            return;
+        }
+        let layout = Layout::read(None).unwrap();
+        assert_ne!(layout.offsets.task_tgid, Offsets::ABSENT);
+        assert!(matches!(layout.inline_name_words, 4 | 5));
+        assert_eq!(layout.upid_bytes, 16);
+    }
+
+    #[test]
+    fn missing_file_is_named() {
+        let error = Layout::read(Some(Path::new("/no/such/btf"))).unwrap_err();
+        assert!(error.to_string().contains("/no/such/btf"), "{error}");
+    }
+
+    #[test]
+    fn other_file_is_named_and_refused() {
+        let error = Layout::read(Some(Path::new("/proc/self/exe"))).unwrap_err();
+        assert!(matches!(error, LayoutError::Parse { .. }), "{error}");
+    }
+}

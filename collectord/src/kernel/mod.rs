@@ -1,0 +1,17 @@
+//! From the committed object to attached programs and their rings.
+
+mod btf;
+mod kfunc;
+mod layout;
+pub(crate) mod mapped;
+mod object;
+mod refusal;
+pub mod rings;
+
+pub use btf::{Btf, BtfError};
+pub use layout::{BTF_PATH, Layout, LayoutError};
+pub use object::{AttachedHook, KernelObject, LoadError, LoadOptions, ProgramReport, Readers, ReadersChoice};
+pub use refusal::Refusal;
+
+/// The committed kernel object.
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../collector-ebpf/collector.bpf.o");

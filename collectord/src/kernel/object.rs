@@ -1,0 +1,405 @@
+//! The kernel object in the kernel: the only file that names the loader's types.
+
+use super::layout::{Layout, LayoutError};
+use super::mapped::{MappedWords, Slots};
+use super::refusal::{Refusal, missing_capabilities};
+use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
+use super::{OBJECT, kfunc};
+use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
+use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
+use collector_common::{Class, Config, Filters, Hook};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use zerocopy::IntoBytes;
+
+/// Inode of the initial pid namespace, a constant of the kernel (`PROC_PID_INIT_INO`).
+const INITIAL_PID_NS_INODE: u64 = 0xefff_fffc;
+
+/// A family of readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Typed pointers and direct loads (6.2 and newer).
+    Direct,
+    /// Probe reads (5.10 and newer).
+    Portable,
+}
+
+impl Readers {
+    /// The family's name, which is also the ending of its programs' names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+/// Which family to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadersChoice {
+    /// Direct where the kernel takes it, else portable.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(Readers),
+}
+
+impl ReadersChoice {
+    fn candidates(self) -> &'static [Readers] {
+        match self {
+            Self::Auto => &[Readers::Direct, Readers::Portable],
+            Self::Only(Readers::Direct) => &[Readers::Direct],
+            Self::Only(Readers::Portable) => &[Readers::Portable],
+        }
+    }
+}
+
+/// How to load.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Which events are wanted.
+    pub filters: Filters,
+    /// Which family of readers.
+    pub readers: ReadersChoice,
+    /// Sizes of the rings.
+    pub rings: RingOptions,
+    /// BTF of the running kernel, if it exports none itself.
+    pub btf: Option<PathBuf>,
+    /// Ask the verifier for its whole log where it refuses a program, not only for its verdict.
+    pub whole_verifier_log: bool,
+}
+
+/// Why the object is not in the kernel.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The kernel's layout is not known.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A capability is missing.
+    #[error("loading kernel programs needs {}: {refusal}", .capabilities.join(" and "))]
+    Permission {
+        /// What is missing.
+        capabilities: Vec<&'static str>,
+        /// What the kernel said.
+        #[source]
+        refusal: Refusal,
+    },
+    /// The kernel refused although the capabilities are there.
+    #[error("the kernel refused {what}: {refusal}")]
+    Refused {
+        /// What was attempted.
+        what: String,
+        /// What the kernel said.
+        #[source]
+        refusal: Refusal,
+    },
+    /// The kernel lacks what was asked for.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Ring sizes that cannot be had.
+    #[error(transparent)]
+    Rings(#[from] BudgetTooSmall),
+}
+
+/// A hook with its program in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttachedHook {
+    /// The hook.
+    pub hook: Hook,
+    /// The family its program uses.
+    pub readers: Readers,
+}
+
+/// What the kernel says of a loaded program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramReport {
+    /// The program's name.
+    pub name: String,
+    /// Where it attaches.
+    pub hook: Hook,
+    /// The family.
+    pub readers: Readers,
+    /// Instructions that the verifier walked (5.16 and newer), or why the program did not load.
+    pub verified: Result<Option<u32>, Refusal>,
+    /// Bytes of machine code.
+    pub jited_bytes: u32,
+}
+
+/// The loaded object. Programs stay attached until [`KernelObject::detach`] or drop.
+#[derive(Debug)]
+pub struct KernelObject {
+    ebpf: Ebpf,
+    layout: Layout,
+    attached: Vec<AttachedHook>,
+    plans: Vec<RingPlan>,
+    /// What [`KernelObject::missed`] said when the hooks were detached.
+    missed_at_detach: Option<u64>,
+}
+
+impl KernelObject {
+    /// Loads the object and attaches the hooks.
+    ///
+    /// # Errors
+    /// Says what is missing or what was refused; nothing stays attached then.
+    pub fn attach(options: &LoadOptions, hooks: &[Hook]) -> Result<Self, LoadError> {
+        let layout = Layout::read(options.btf.as_deref())?;
+        let mut classes: Vec<Class> = hooks.iter().map(|hook| hook.class()).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        let plans = RingPlan::all(&classes, online_cpus()?, &options.rings)?;
+        let ebpf = load_object(&layout, options, own_pid(&layout)?)?;
+        let mut object = Self { ebpf, layout, attached: Vec::new(), plans, missed_at_detach: None };
+        for &hook in hooks {
+            let readers = object.load_program(hook, options.readers)?;
+            object.attached.push(AttachedHook { hook, readers });
+        }
+        Ok(object)
+    }
+
+    /// Loads every program of every family, and says what the verifier said.
+    ///
+    /// # Errors
+    /// If the object itself cannot be loaded.
+    pub fn report(options: &LoadOptions) -> Result<Vec<ProgramReport>, LoadError> {
+        let layout = Layout::read(options.btf.as_deref())?;
+        let mut ebpf = load_object(&layout, options, 0)?;
+        let mut reports = Vec::new();
+        for &hook in Hook::ALL {
+            for readers in [Readers::Direct, Readers::Portable] {
+                let name = program_name(hook, readers);
+                let program = raw_tracepoint(&mut ebpf, &name)?;
+                let loaded = program.load().map_err(|error| Refusal::of_program(&error));
+                let info = program.info().ok();
+                reports.push(ProgramReport {
+                    verified: loaded
+                        .map(|()| info.as_ref().and_then(|info| info.verified_instruction_count())),
+                    jited_bytes: info.map_or(0, |info| info.size_jitted()),
+                    name,
+                    hook,
+                    readers,
+                });
+            }
+        }
+        Ok(reports)
+    }
+
+    /// The running kernel's layout.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The hooks that were attached.
+    pub fn attached(&self) -> &[AttachedHook] {
+        &self.attached
+    }
+
+    /// Makes a class's rings and gives every CPU one. Call once per class, before events are to be told: until then
+    /// they are counted as lost.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn take_rings(&mut self, class: Class) -> Result<Vec<RingBuf<MapData>>, LoadError> {
+        let Some(plan) = self.plans.iter().find(|plan| plan.class == class).copied() else {
+            return Ok(Vec::new());
+        };
+        let (map, name) = match class {
+            Class::Process => ("PROCESS_RINGS", "process_ring"),
+        };
+        let mut outer: ArrayOfMaps<_, MapData> =
+            ArrayOfMaps::try_from(self.ebpf.map_mut(map).ok_or_else(|| absent(map))?)
+                .map_err(refused(map))?;
+        let bytes = u32::try_from(plan.bytes)
+            .map_err(|_| LoadError::Unsupported(format!("ring of {} bytes", plan.bytes)))?;
+        let mut rings = Vec::with_capacity(plan.count);
+        for _ in 0..plan.count {
+            let form = aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, bytes, 0);
+            rings.push(
+                MapData::create(form, name, None).map_err(refused(&format!("a ring of {bytes} bytes")))?,
+            );
+        }
+        for cpu in 0..possible_cpus()? {
+            let index = u32::try_from(cpu).map_err(|_| LoadError::Unsupported(format!("cpu {cpu}")))?;
+            outer.set(index, &rings[cpu % plan.count], 0).map_err(refused(map))?;
+        }
+        rings
+            .into_iter()
+            .map(|ring| RingBuf::try_from(Map::RingBuf(ring)).map_err(refused("mapping a ring")))
+            .collect()
+    }
+
+    /// Maps the numbering slots.
+    ///
+    /// # Errors
+    /// What `mmap` said.
+    pub fn slots(&self) -> Result<Slots, LoadError> {
+        let fd = self.array("COUNTERS")?;
+        Slots::new(fd.fd().as_fd(), possible_cpus()?, Hook::ALL.len())
+            .map_err(refused("mapping the counters"))
+    }
+
+    /// Maps the flags with which readers say that they sleep.
+    ///
+    /// # Errors
+    /// What `mmap` said.
+    pub fn sleeping(&self) -> Result<MappedWords, LoadError> {
+        let fd = self.array("SLEEPING")?;
+        MappedWords::new(fd.fd().as_fd(), 1, true).map_err(refused("mapping the sleep flags"))
+    }
+
+    /// Runs that the kernel skipped because the program was already active on the CPU (5.12 and newer; older kernels
+    /// do not count them).
+    pub fn missed(&self) -> u64 {
+        self.missed_at_detach.unwrap_or_else(|| {
+            let fds = self.attached.iter().filter_map(|attached| {
+                let name = program_name(attached.hook, attached.readers);
+                Some(self.ebpf.program(&name)?.fd().ok()?.as_fd().as_raw_fd())
+            });
+            fds.filter_map(|fd| fdinfo_value(fd, "recursion_misses")).sum()
+        })
+    }
+
+    /// Takes the programs off their hooks; what they wrote stays in the rings.
+    pub fn detach(&mut self) {
+        if self.missed_at_detach.is_some() {
+            return;
+        }
+        self.missed_at_detach = Some(self.missed());
+        for attached in &self.attached {
+            let name = program_name(attached.hook, attached.readers);
+            if let Ok(program) = raw_tracepoint(&mut self.ebpf, &name)
+                && let Err(error) = program.unload()
+            {
+                tracing::warn!(program = name, %error, "failed to unload");
+            }
+        }
+    }
+
+    fn array(&self, name: &'static str) -> Result<&MapData, LoadError> {
+        match self.ebpf.map(name) {
+            Some(Map::Array(data)) => Ok(data),
+            _ => Err(absent(name)),
+        }
+    }
+
+    fn load_program(&mut self, hook: Hook, choice: ReadersChoice) -> Result<Readers, LoadError> {
+        let mut refusals = Vec::new();
+        for &readers in choice.candidates() {
+            let name = program_name(hook, readers);
+            let program = raw_tracepoint(&mut self.ebpf, &name)?;
+            match program.load().map_err(|error| Refusal::of_program(&error)) {
+                Ok(()) => {
+                    program.attach(hook.target()).map_err(refused(&format!("attaching {name}")))?;
+                    return Ok(readers);
+                }
+                Err(refusal) => {
+                    tracing::debug!(program = name, %refusal, "program refused");
+                    if let Some(log) = &refusal.verifier_log {
+                        tracing::trace!(program = name, log, "verifier log");
+                    }
+                    refusals.push((name, refusal));
+                }
+            }
+        }
+        let (name, refusal) = refusals.pop().expect("every choice has a candidate");
+        Err(explain(format!("program {name}"), refusal))
+    }
+}
+
+fn program_name(hook: Hook, readers: Readers) -> String {
+    format!("{}_{}", hook.target(), readers.name())
+}
+
+fn raw_tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, LoadError> {
+    let program = ebpf.program_mut(name).ok_or_else(|| absent(name))?;
+    program.try_into().map_err(refused(name))
+}
+
+/// Parses the object, writes its constants, creates its maps. No program is loaded yet.
+fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<Ebpf, LoadError> {
+    let config = Config {
+        filters: options.filters,
+        offsets: layout.offsets,
+        types: layout.types,
+        self_pid,
+        exit_tells_group_dead: u32::from(layout.exit_tells_group_dead),
+        upid_bytes: layout.upid_bytes,
+        inline_name_words: layout.inline_name_words,
+    };
+    let mut object = OBJECT.to_vec();
+    match layout.rdonly_cast {
+        Some(id) => {
+            let calls = kfunc::patch(&mut object, id);
+            tracing::debug!(calls, id, "direct readers call the kernel's bpf_rdonly_cast");
+        }
+        None => tracing::debug!("this kernel has no bpf_rdonly_cast"),
+    }
+    let log_level =
+        if options.whole_verifier_log { VerifierLogLevel::default() } else { VerifierLogLevel::STATS };
+    let cpus = possible_cpus()?;
+    let slots =
+        u32::try_from(cpus * Hook::ALL.len()).map_err(|_| LoadError::Unsupported(format!("{cpus} cpus")))?;
+    EbpfLoader::new()
+        // Nothing is relocated by the loader: the layout is resolved above.
+        .btf(None)
+        .verifier_log_level(log_level)
+        .override_global("CONFIG", config.as_bytes(), true)
+        .map_max_entries("COUNTERS", slots)
+        .map_max_entries("PROCESS_RINGS", u32::try_from(cpus).unwrap_or(u32::MAX))
+        .load(&object)
+        .map_err(refused("the maps"))
+}
+
+/// This process's id in the initial pid namespace, which the kernel programs see.
+fn own_pid(layout: &Layout) -> Result<u32, LoadError> {
+    let namespace = std::fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino());
+    if namespace.is_ok_and(|inode| inode == INITIAL_PID_NS_INODE) {
+        return Ok(std::process::id());
+    }
+    // Inside a container only the kernel can tell: a program of the object returns it when it is run by hand.
+    let mut ebpf = load_object(layout, &LoadOptions::default(), 0)?;
+    let program = raw_tracepoint(&mut ebpf, "own_pid")?;
+    program.load().map_err(|error| explain("program own_pid".to_owned(), Refusal::of_program(&error)))?;
+    let run = program.test_run(RawTracePointRunOptions::new()).map_err(refused("running own_pid"))?;
+    Ok(run.return_value)
+}
+
+fn explain(what: String, refusal: Refusal) -> LoadError {
+    if refusal.is_permission() {
+        let capabilities = missing_capabilities();
+        if !capabilities.is_empty() {
+            return LoadError::Permission { capabilities, refusal };
+        }
+    }
+    LoadError::Refused { what, refusal }
+}
+
+fn refused<E: std::error::Error + 'static>(what: &str) -> impl FnOnce(E) -> LoadError + use<E> {
+    let what = what.to_owned();
+    move |error| explain(what, Refusal::of_error(&error))
+}
+
+fn absent(name: &str) -> LoadError {
+    LoadError::Unsupported(format!("the kernel object has no {name} of the expected type"))
+}
+
+fn possible_cpus() -> Result<usize, LoadError> {
+    aya::util::nr_cpus()
+        .map_err(|(path, error)| LoadError::Unsupported(format!("failed to read {path}: {error}")))
+}
+
+fn online_cpus() -> Result<usize, LoadError> {
+    let online = aya::util::online_cpus();
+    online
+        .map(|cpus| cpus.len())
+        .map_err(|(path, error)| LoadError::Unsupported(format!("failed to read {path}: {error}")))
+}
+
+/// A line of `/proc/self/fdinfo/N`.
+fn fdinfo_value(fd: i32, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
+}

@@ -1,0 +1,228 @@
+//! From a record to an event. The record is borrowed from its ring; the event's text is copied once, into a buffer
+//! that many events share.
+
+use bytes::{Bytes, BytesMut};
+use collector_common::{
+    ExecRecord, ExitRecord, ForkRecord, Hook, Offsets, PATH_TRUNCATED, PathLen, Record, RecordHeader,
+    TaskRecord, missing,
+};
+use collector_core::event::{
+    Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin, ProcessContext,
+    Script, Text, Truncated,
+};
+use std::borrow::Cow;
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+/// Bytes of the shared text buffer.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// What the kernel has for a login uid or session that is not set.
+const NOT_SET: u32 = u32::MAX;
+
+/// Converts records of one source.
+#[derive(Debug)]
+pub(crate) struct Converter {
+    /// By number of the hook; `None` for hooks of other sources.
+    origins: Vec<Option<Arc<Origin>>>,
+    /// By number of the hook: read for the process table only.
+    internal: Vec<bool>,
+    /// `wall clock - CLOCK_BOOTTIME`, ns.
+    wall_offset_ns: u64,
+    /// Fields that this kernel does not have.
+    unsupported: Vec<Missing>,
+    chunk: BytesMut,
+}
+
+impl Converter {
+    pub(crate) fn new(origins: Vec<Option<Arc<Origin>>>, internal: Vec<bool>, offsets: &Offsets) -> Self {
+        let absent = |offset, field| {
+            (offset == Offsets::ABSENT)
+                .then_some(Missing { field: Cow::Borrowed(field), reason: MissingReason::Unsupported })
+        };
+        let unsupported = [
+            absent(offsets.task_loginuid, "process.loginuid"),
+            absent(offsets.task_sessionid, "process.session"),
+        ];
+        Self {
+            origins,
+            internal,
+            wall_offset_ns: 0,
+            unsupported: unsupported.into_iter().flatten().collect(),
+            chunk: BytesMut::new(),
+        }
+    }
+
+    /// Sets the difference between wall clock and `CLOCK_BOOTTIME`.
+    pub(crate) fn set_wall_offset(&mut self, ns: u64) {
+        self.wall_offset_ns = ns;
+    }
+
+    /// The wall-clock time of a `CLOCK_BOOTTIME`, ns since the Unix epoch.
+    pub(crate) fn wall_ns(&self, ktime_ns: u64) -> u64 {
+        ktime_ns.saturating_add(self.wall_offset_ns)
+    }
+
+    /// The event of a record; `None` if the hook is none of this source's.
+    pub(crate) fn event(&mut self, hook: Hook, record: &Record<'_>) -> Option<KernelEvent> {
+        let origin = Arc::clone(self.origins.get(hook as usize)?.as_ref()?);
+        let internal = self.internal.get(hook as usize).copied().unwrap_or(false);
+        let mut truncated = Vec::new();
+        let (header, task, body) = match record {
+            Record::Exec(record, text) => {
+                (&record.header, &record.task, KernelBody::Exec(self.exec(record, text, &mut truncated)))
+            }
+            Record::Fork(record, _) => (&record.header, &record.task, KernelBody::Fork(fork(record))),
+            Record::Exit(record, _) => (&record.header, &record.task, KernelBody::Exit(exit(record))),
+        };
+        Some(KernelEvent {
+            origin,
+            ktime_ns: header.ktime_ns,
+            wall_ns: self.wall_ns(header.ktime_ns),
+            cpu: header.cpu,
+            seq: header.seq,
+            abi: None,
+            internal,
+            process: self.process(task),
+            identity: None,
+            body,
+            missing: self.missing(header),
+            truncated,
+        })
+    }
+
+    fn missing(&self, header: &RecordHeader) -> Vec<Missing> {
+        let mut all = self.unsupported.clone();
+        if header.missing != 0 {
+            let named = missing::FIELDS.iter().filter(|field| header.missing & field.bit != 0);
+            all.extend(
+                named
+                    .map(|field| Missing { field: Cow::Borrowed(field.field), reason: MissingReason::Fault }),
+            );
+        }
+        all
+    }
+
+    fn process(&mut self, task: &TaskRecord) -> ProcessContext {
+        let comm = task.comm.as_bytes();
+        let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
+        ProcessContext {
+            pid: task.pid,
+            tid: task.tid,
+            ppid: task.ppid,
+            ns_pid: task.ns_pid,
+            start_ns: task.start_ns,
+            name: self.text(name),
+            ruid: task.ruid,
+            euid: task.euid,
+            rgid: task.rgid,
+            egid: task.egid,
+            loginuid: set(task.loginuid),
+            session: set(task.session),
+            cap_effective: task.cap_effective,
+            ns: Namespaces {
+                pid: task.ns_pid_inum,
+                mnt: task.ns_mnt_inum,
+                net: task.ns_net_inum,
+                user: task.ns_user_inum,
+            },
+            cgroup_id: task.cgroup_id,
+            exe: (task.exe_ino != 0).then_some((task.exe_dev, task.exe_ino)),
+        }
+    }
+
+    /// The text's parts stand in the order that [`ExecRecord`] states; their sum was checked when it was parsed.
+    fn exec(&mut self, record: &ExecRecord, text: &[u8], truncated: &mut Vec<Truncated>) -> Exec {
+        let mut rest = text;
+        let mut part = |len: u32| {
+            let (part, behind) = rest.split_at((len as usize).min(rest.len()));
+            rest = behind;
+            part
+        };
+        let (path, cwd, script_path) =
+            (part(record.path.len), part(record.cwd.len), part(record.script_path.len));
+        let (filename, interp, argv) =
+            (part(record.filename_len), part(record.interp_len), part(record.argv_len));
+        let has = |bit| record.header.missing & bit == 0;
+        let mut path_of = |this: &mut Self, names: &[u8], len: PathLen, field: &'static str| {
+            if len.flags & PATH_TRUNCATED != 0 {
+                truncated.push(Truncated { field: Cow::Borrowed(field), original_len: u64::from(len.total) });
+            }
+            this.path(names)
+        };
+        let script = (record.script != 0 && has(missing::EXEC_SCRIPT)).then(|| Script {
+            path: Some(path_of(self, script_path, record.script_path, "exec.script.path")),
+            dev: Some(record.script_dev),
+            ino: Some(record.script_ino),
+        });
+        let file = has(missing::EXEC_PATH);
+        let event = Exec {
+            filename: has(missing::EXEC_FILENAME).then(|| self.text(without_nul(filename))),
+            path: file.then(|| path_of(self, path, record.path, "exec.path")),
+            dev: file.then_some(record.task.exe_dev),
+            ino: file.then_some(record.task.exe_ino),
+            script,
+            interp: (record.script != 0 && has(missing::EXEC_INTERP)).then(|| self.text(without_nul(interp))),
+            argv: has(missing::EXEC_ARGV).then(|| self.text(argv)),
+            cwd: has(missing::EXEC_CWD).then(|| path_of(self, cwd, record.cwd, "exec.cwd")),
+            fileless: file.then_some(record.nlink == 0),
+            old_tid: (record.old_tid != record.task.pid).then_some(record.old_tid),
+        };
+        if has(missing::EXEC_ARGV) && record.argv_total > record.argv_len {
+            let original_len = u64::from(record.argv_total);
+            truncated.push(Truncated { field: Cow::Borrowed("exec.argv"), original_len });
+        }
+        event
+    }
+
+    fn text(&mut self, bytes: &[u8]) -> Text {
+        self.chunk(bytes.len()).extend_from_slice(bytes);
+        self.finish()
+    }
+
+    /// Names leaf first, each ended by NUL, as an absolute path. A detached root is named "/" and is left out.
+    fn path(&mut self, names: &[u8]) -> Text {
+        let whole = names.strip_suffix(b"\0").unwrap_or(names);
+        let chunk = self.chunk(names.len() + 1);
+        for name in whole.rsplit(|&byte| byte == 0).filter(|name| !name.is_empty() && *name != b"/") {
+            chunk.extend_from_slice(b"/");
+            chunk.extend_from_slice(name);
+        }
+        if chunk.is_empty() {
+            chunk.extend_from_slice(b"/");
+        }
+        self.finish()
+    }
+
+    fn chunk(&mut self, room: usize) -> &mut BytesMut {
+        if self.chunk.capacity() < room {
+            self.chunk = BytesMut::with_capacity(CHUNK_BYTES.max(room));
+        }
+        &mut self.chunk
+    }
+
+    fn finish(&mut self) -> Text {
+        let bytes: Bytes = self.chunk.split().freeze();
+        Text::new(bytes)
+    }
+}
+
+fn fork(record: &ForkRecord) -> Fork {
+    Fork {
+        child_pid: record.child_pid,
+        child_tid: record.child_tid,
+        child_start_ns: record.child_start_ns,
+        thread: record.flags & collector_common::FORK_THREAD != 0,
+    }
+}
+
+fn exit(record: &ExitRecord) -> Exit {
+    Exit { status: record.status, duration_ns: record.header.ktime_ns.saturating_sub(record.task.start_ns) }
+}
+
+fn set(value: u32) -> Option<u32> {
+    (value != NOT_SET).then_some(value)
+}
+
+fn without_nul(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(b"\0").unwrap_or(bytes)
+}

@@ -1,0 +1,284 @@
+//! The drain loop: a thread of its own per source. It reads rings, converts and sends; it does no I/O and takes no
+//! lock that a consumer can hold. While its queue is full it waits, and the rings hold what comes.
+
+use super::clock::{boot_ns, wall_offset_ns};
+use super::convert::Converter;
+use super::numbering::{Gap, Numbering, Repeated};
+use crate::kernel::mapped::{MappedWords, Slots};
+use aya::maps::{MapData, RingBuf};
+use collector_common::{DecodeError, Hook, Record};
+use collector_core::CollectionEvent;
+use collector_core::event::{EventClass, KernelEvent, LossEvent, LossGap};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::EventFd;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// Most records read from one ring before the next ring has its turn.
+const RECORDS_PER_TURN_MAX: usize = 128;
+/// Longest sleep. An event that comes while the reader lies down may find no flag that asks for a wakeup.
+const SLEEP_MS_MAX: u16 = 100;
+/// How often the counters are compared with what was read.
+const HEARTBEAT_NS: u64 = 1_000_000_000;
+/// How often the wall clock is compared with the kernel's.
+const WALL_CLOCK_NS: u64 = 10_000_000_000;
+/// How long programs that were running when their hook was detached may take to finish.
+const SETTLE_NS: u64 = 100_000_000;
+
+/// What the reader counted; written by its thread only.
+#[derive(Debug, Default)]
+pub(crate) struct ReaderCounters {
+    pub(crate) read: AtomicU64,
+    pub(crate) decoded: AtomicU64,
+    pub(crate) malformed: AtomicU64,
+    /// Decoded, and given to the queue.
+    pub(crate) sent: AtomicU64,
+    /// The rings are empty and nothing can be written to them any more.
+    pub(crate) drained: AtomicBool,
+}
+
+/// How the reader is told to stop.
+#[derive(Debug)]
+pub(crate) struct StopSignal {
+    stop: AtomicBool,
+    wake: EventFd,
+}
+
+impl StopSignal {
+    pub(crate) fn new() -> nix::Result<Self> {
+        Ok(Self { stop: AtomicBool::new(false), wake: EventFd::new()? })
+    }
+
+    /// Asks the reader to read what is left and end.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        if let Err(error) = self.wake.write(1) {
+            tracing::warn!(%error, "failed to wake a reader; it looks for itself soon");
+        }
+    }
+
+    fn is_set(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}
+
+/// Reads the rings of one source.
+pub(crate) struct Reader {
+    pub(crate) class: EventClass,
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) rings: Vec<RingBuf<MapData>>,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) sleeping: MappedWords,
+    pub(crate) converter: Converter,
+    pub(crate) counters: Arc<ReaderCounters>,
+    pub(crate) stop: Arc<StopSignal>,
+    pub(crate) numbering: Numbering,
+}
+
+/// The queue's other end is gone: the run is over.
+struct QueueClosed;
+
+impl Reader {
+    /// Streams of a source that starts now.
+    pub(crate) fn numbering(slots: &Slots) -> Numbering {
+        Numbering::new(slots.cpus(), boot_ns())
+    }
+
+    /// Reads until told to stop, then reads what is left. Call it on a thread of its own.
+    pub(crate) fn run(mut self, queue: &mpsc::Sender<CollectionEvent>, runtime: &Handle) {
+        self.converter.set_wall_offset(wall_offset_ns());
+        // A closed queue means that the runtime has ended the run: what it did not take it counts as pending.
+        let _ = self.read_until_stopped(queue, runtime).and_then(|()| self.read_rest(queue, runtime));
+    }
+
+    fn read_until_stopped(
+        &mut self,
+        queue: &mpsc::Sender<CollectionEvent>,
+        runtime: &Handle,
+    ) -> Result<(), QueueClosed> {
+        let mut batch = Vec::new();
+        let (mut heartbeat_ns, mut wall_clock_ns) = (0, 0);
+        while !self.stop.is_set() {
+            let now_ns = boot_ns();
+            if now_ns >= wall_clock_ns {
+                self.converter.set_wall_offset(wall_offset_ns());
+                wall_clock_ns = now_ns + WALL_CLOCK_NS;
+            }
+            let read = self.read_turn(&mut batch);
+            if read == 0 || now_ns >= heartbeat_ns {
+                self.reconcile(now_ns, &mut batch);
+                heartbeat_ns = now_ns + HEARTBEAT_NS;
+            }
+            self.send(&mut batch, queue, runtime)?;
+            if read == 0 {
+                self.sleep();
+            }
+        }
+        Ok(())
+    }
+
+    /// The hooks are detached. Programs that were running then finish; what they wrote is read.
+    fn read_rest(
+        &mut self,
+        queue: &mpsc::Sender<CollectionEvent>,
+        runtime: &Handle,
+    ) -> Result<(), QueueClosed> {
+        let mut batch = Vec::new();
+        let deadline_ns = boot_ns() + SETTLE_NS;
+        loop {
+            let read = self.read_turn(&mut batch);
+            let now_ns = boot_ns();
+            self.reconcile(now_ns, &mut batch);
+            self.send(&mut batch, queue, runtime)?;
+            if read == 0 && (self.is_settled() || now_ns >= deadline_ns) {
+                break;
+            }
+            if read == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let now_ns = boot_ns();
+        for (cpu, hook) in self.streams() {
+            let gap = self.numbering.close(cpu, hook, self.slots.read(cpu, hook as usize), now_ns);
+            batch.extend(gap.map(|gap| self.loss(&gap)));
+        }
+        self.send(&mut batch, queue, runtime)?;
+        self.counters.drained.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Reads up to a turn's worth from every ring; says how many records there were.
+    fn read_turn(&mut self, batch: &mut Vec<CollectionEvent>) -> usize {
+        let Self { rings, slots, converter, counters, numbering, class, .. } = self;
+        let mut total = 0;
+        for ring in rings {
+            let mut count = 0;
+            while count < RECORDS_PER_TURN_MAX
+                && let Some(bytes) = ring.next()
+            {
+                count += 1;
+                match read_record(&bytes, converter, numbering, slots) {
+                    Ok((event, gap)) => {
+                        batch.extend(gap.map(|gap| loss(*class, &gap, converter)));
+                        counters.decoded.fetch_add(1, Ordering::Relaxed);
+                        batch.push(CollectionEvent::Kernel(Box::new(event)));
+                    }
+                    Err(error) => {
+                        numbering.malformed();
+                        if counters.malformed.fetch_add(1, Ordering::Relaxed) == 0 {
+                            tracing::error!(%error, "malformed record; further ones are only counted");
+                        }
+                    }
+                }
+            }
+            counters.read.fetch_add(count as u64, Ordering::Relaxed);
+            total += count;
+        }
+        total
+    }
+
+    /// Tells losses that no later event has shown.
+    fn reconcile(&mut self, now_ns: u64, batch: &mut Vec<CollectionEvent>) {
+        for (cpu, hook) in self.streams() {
+            let gap = self.numbering.reconcile(cpu, hook, self.slots.read(cpu, hook as usize), now_ns);
+            batch.extend(gap.map(|gap| self.loss(&gap)));
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.streams().all(|(cpu, hook)| {
+            let (generated, _) = self.slots.read(cpu, hook as usize);
+            self.numbering.is_settled(cpu, hook, generated)
+        })
+    }
+
+    fn streams(&self) -> impl Iterator<Item = (usize, Hook)> + use<> {
+        let hooks = self.hooks.clone();
+        (0..self.slots.cpus()).flat_map(move |cpu| hooks.clone().into_iter().map(move |hook| (cpu, hook)))
+    }
+
+    fn loss(&self, gap: &Gap) -> CollectionEvent {
+        loss(self.class, gap, &self.converter)
+    }
+
+    fn send(
+        &self,
+        batch: &mut Vec<CollectionEvent>,
+        queue: &mpsc::Sender<CollectionEvent>,
+        runtime: &Handle,
+    ) -> Result<(), QueueClosed> {
+        while !batch.is_empty() {
+            let room = batch.len().min(queue.max_capacity());
+            let permits = runtime.block_on(queue.reserve_many(room)).map_err(|_| QueueClosed)?;
+            let mut kernel_events = 0;
+            for (permit, event) in permits.zip(batch.drain(..room)) {
+                kernel_events += u64::from(matches!(event, CollectionEvent::Kernel(_)));
+                permit.send(event);
+            }
+            self.counters.sent.fetch_add(kernel_events, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Waits for a record, a stop, or the next look at the counters.
+    fn sleep(&self) {
+        self.sleeping.word(0).store(1, Ordering::SeqCst);
+        let mut waiting: Vec<PollFd<'_>> =
+            self.rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
+        waiting.push(PollFd::new(self.stop.wake.as_fd(), PollFlags::POLLIN));
+        // The rings are looked at once more as the poll begins. An interrupted poll is a short sleep.
+        let _ = poll(&mut waiting, PollTimeout::from(SLEEP_MS_MAX));
+        self.sleeping.word(0).store(0, Ordering::Relaxed);
+    }
+}
+
+/// Why a record gives no event.
+#[derive(Debug, thiserror::Error)]
+enum RecordError {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Repeated(#[from] Repeated),
+    #[error("record says cpu {0}, which this machine cannot have")]
+    Cpu(u32),
+    #[error("hook {0:?} is none of this source's")]
+    Hook(Hook),
+}
+
+/// The event of a record, and the gap that its number shows.
+fn read_record(
+    bytes: &[u8],
+    converter: &mut Converter,
+    numbering: &mut Numbering,
+    slots: &Slots,
+) -> Result<(KernelEvent, Option<Gap>), RecordError> {
+    let (hook, record) = Record::parse(bytes)?;
+    let event = converter.event(hook, &record).ok_or(RecordError::Hook(hook))?;
+    let cpu = event.cpu as usize;
+    if cpu >= slots.cpus() {
+        return Err(RecordError::Cpu(event.cpu));
+    }
+    let gap = numbering.came(cpu, hook, event.seq, event.ktime_ns, || slots.read(cpu, hook as usize).1)?;
+    Ok((event, gap))
+}
+
+fn loss(class: EventClass, gap: &Gap, converter: &Converter) -> CollectionEvent {
+    let wall = |ktime_ns| SystemTime::UNIX_EPOCH + Duration::from_nanos(converter.wall_ns(ktime_ns));
+    CollectionEvent::Loss(Box::new(LossEvent {
+        class,
+        gap: Some(LossGap {
+            stream: gap.hook.stream().to_owned(),
+            cpu: u32::try_from(gap.cpu).unwrap_or(u32::MAX),
+            first_seq: gap.first_seq,
+            last_seq: gap.last_seq,
+        }),
+        count: gap.last_seq - gap.first_seq + 1,
+        t_first: wall(gap.after_ns),
+        t_last: wall(gap.before_ns),
+        reasons: gap.reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+    }))
+}

@@ -1,0 +1,261 @@
+//! The flags of `watch`, checked before anything is loaded.
+
+use crate::kernel::rings::{RING_BYTES_MAX, RING_BYTES_MIN, RingOptions};
+use crate::kernel::{LoadOptions, Readers, ReadersChoice};
+use clap::{Args, ValueEnum};
+use collector_common::{COMM_BYTES, Class, FILTER_LEN_MAX, Filters, Hook};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What to watch, which of it, and how to show it.
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// Events to tell
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["exec", "exit"])]
+    pub events: Vec<EventName>,
+
+    /// How to write them: aligned lines for people, or JSON lines [default: compact on a terminal, else json]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+
+    /// Stop after this time, such as 500ms, 10s or 2m
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// Stop after this many events
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Only events of this process id, of the initial pid namespace (may be given up to 8 times)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Vec<u32>,
+
+    /// Only events of processes with this real user, a number or a name (up to 8 times)
+    #[arg(long, value_parser = parse_user)]
+    pub uid: Vec<u32>,
+
+    /// Only events of processes with this comm, 15 bytes at most (up to 8 times)
+    #[arg(long, value_parser = parse_comm)]
+    pub comm: Vec<Comm>,
+
+    /// No colours; NO_COLOR in the environment does the same
+    #[arg(long)]
+    pub no_color: bool,
+
+    /// How kernel programs read the kernel
+    #[arg(long, value_enum, default_value_t = ReadersArg::Auto)]
+    pub readers: ReadersArg,
+
+    /// Size of each ring of a class, such as process=1MiB: a power of two from 32KiB to 256MiB
+    #[arg(long, value_name = "CLASS=SIZE", value_parser = parse_ring_size)]
+    pub ring_size: Vec<(Class, u64)>,
+
+    /// Memory for all rings together, split by class and CPU
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = parse_size)]
+    pub ring_memory: u64,
+
+    /// BTF of the running kernel, if it exports none in /sys/kernel/btf/vmlinux
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+}
+
+/// An event that can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EventName {
+    /// A program was started
+    Exec,
+    /// A process ended
+    Exit,
+    /// A process was created
+    Fork,
+}
+
+impl EventName {
+    fn hook(self) -> Hook {
+        match self {
+            Self::Exec => Hook::Exec,
+            Self::Exit => Hook::Exit,
+            Self::Fork => Hook::Fork,
+        }
+    }
+}
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One aligned line an event
+    Compact,
+    /// One JSON object a line
+    Json,
+}
+
+/// How kernel programs read the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReadersArg {
+    /// Direct where the kernel takes it, else portable
+    Auto,
+    /// Typed pointers (Linux 6.2 and newer)
+    Direct,
+    /// Probe reads (Linux 5.10 and newer)
+    Portable,
+}
+
+/// A comm, NUL-padded as the kernel has it.
+pub type Comm = [u8; COMM_BYTES];
+
+/// A flag whose values are each right and together are not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{flag} is given {given} times, and {max} is the most")]
+pub struct TooMany {
+    flag: &'static str,
+    given: usize,
+    max: usize,
+}
+
+impl WatchArgs {
+    /// The hooks whose events are told.
+    pub fn told(&self) -> Vec<Hook> {
+        self.events.iter().map(|event| event.hook()).collect()
+    }
+
+    /// How to load the kernel object.
+    ///
+    /// # Errors
+    /// If a filter has more values than the kernel programs compare.
+    pub fn load_options(&self, whole_verifier_log: bool) -> Result<LoadOptions, TooMany> {
+        let readers = match self.readers {
+            ReadersArg::Auto => ReadersChoice::Auto,
+            ReadersArg::Direct => ReadersChoice::Only(Readers::Direct),
+            ReadersArg::Portable => ReadersChoice::Only(Readers::Portable),
+        };
+        Ok(LoadOptions {
+            filters: self.filters()?,
+            readers,
+            rings: RingOptions { sizes: self.ring_size.clone(), memory: Some(self.ring_memory) },
+            btf: self.btf.clone(),
+            whole_verifier_log,
+        })
+    }
+
+    fn filters(&self) -> Result<Filters, TooMany> {
+        let mut filters = Filters::default();
+        filters.pids_len = fill("--pid", &mut filters.pids, self.pid.iter().copied())?;
+        filters.uids_len = fill("--uid", &mut filters.uids, self.uid.iter().copied())?;
+        filters.comms_len = fill("--comm", &mut filters.comms, self.comm.iter().map(comm_words))?;
+        Ok(filters)
+    }
+}
+
+fn fill<T>(
+    flag: &'static str,
+    slots: &mut [T; FILTER_LEN_MAX],
+    values: impl ExactSizeIterator<Item = T>,
+) -> Result<u32, TooMany> {
+    let given = values.len();
+    if given > FILTER_LEN_MAX {
+        return Err(TooMany { flag, given, max: FILTER_LEN_MAX });
+    }
+    for (slot, value) in slots.iter_mut().zip(values) {
+        *slot = value;
+    }
+    Ok(u32::try_from(given).expect("at most FILTER_LEN_MAX"))
+}
+
+fn comm_words(comm: &Comm) -> [u64; 2] {
+    let word = |at: usize| u64::from_ne_bytes(comm[at..at + 8].try_into().expect("8 of 16 bytes"));
+    [word(0), word(8)]
+}
+
+fn parse_comm(text: &str) -> Result<Comm, String> {
+    let bytes = text.as_bytes();
+    if bytes.is_empty() || bytes.len() >= COMM_BYTES {
+        return Err(format!("a comm has 1 to {} bytes, this has {}", COMM_BYTES - 1, bytes.len()));
+    }
+    let mut comm = [0; COMM_BYTES];
+    comm[..bytes.len()].copy_from_slice(bytes);
+    Ok(comm)
+}
+
+fn parse_user(text: &str) -> Result<u32, String> {
+    if let Ok(uid) = text.parse() {
+        return Ok(uid);
+    }
+    match nix::unistd::User::from_name(text) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => Err("neither a user id (0 to 4294967295) nor the name of a user here".to_owned()),
+        Err(error) => Err(format!("the users cannot be looked up: {error}")),
+    }
+}
+
+fn parse_ring_size(text: &str) -> Result<(Class, u64), String> {
+    let (class, size) = text.split_once('=').ok_or("expected CLASS=SIZE, such as process=1MiB")?;
+    let class = match class {
+        "process" => Class::Process,
+        other => return Err(format!("no class {other:?}; there is: process")),
+    };
+    let bytes = parse_size(size)?;
+    if !bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&bytes) {
+        return Err(format!(
+            "a ring has a power of two of bytes, from {RING_BYTES_MIN} (32KiB) to {RING_BYTES_MAX} (256MiB), not {bytes}"
+        ));
+    }
+    Ok((class, bytes))
+}
+
+/// Sizes such as 65536, 512KiB, 32MiB, 1GiB.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+    let (number, unit) = units
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+        .unwrap_or((text, 1_u64));
+    let number: u64 = number
+        .trim()
+        .parse()
+        .map_err(|_| format!("{text:?} is no size; write 65536, 512KiB, 32MiB or 1GiB"))?;
+    number.checked_mul(unit).ok_or_else(|| format!("{text:?} is more than 64 bits can hold"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("65536"), Ok(65536));
+        assert_eq!(parse_size("512KiB"), Ok(512 << 10));
+        assert_eq!(parse_size("1GiB"), Ok(1 << 30));
+        assert!(parse_size("32MB").is_err());
+        assert!(parse_size("99999999999GiB").is_err());
+    }
+
+    #[test]
+    fn ring_sizes_name_their_bounds() {
+        assert_eq!(parse_ring_size("process=1MiB"), Ok((Class::Process, 1 << 20)));
+        assert!(parse_ring_size("process=3MiB").unwrap_err().contains("power of two"));
+        assert!(parse_ring_size("process=4KiB").unwrap_err().contains("32KiB"));
+        assert!(parse_ring_size("disk=1MiB").unwrap_err().contains("process"));
+        assert!(parse_ring_size("1MiB").is_err());
+    }
+
+    #[test]
+    fn comms_fit_the_kernels_field() {
+        assert_eq!(parse_comm("sh").unwrap()[..3], *b"sh\0");
+        assert!(parse_comm("").is_err());
+        assert!(parse_comm("sixteen bytes 16").is_err());
+    }
+
+    #[test]
+    fn users_are_numbers_or_names() {
+        assert_eq!(parse_user("0"), Ok(0));
+        assert_eq!(parse_user("root"), Ok(0));
+        assert!(parse_user("no such user").is_err());
+    }
+
+    #[test]
+    fn ninth_value_of_a_filter_is_refused() {
+        let mut slots = [0; FILTER_LEN_MAX];
+        assert_eq!(fill("--pid", &mut slots, 1..9).unwrap(), 8);
+        assert!(fill("--pid", &mut slots, 1..10).is_err());
+    }
+}

@@ -1,0 +1,353 @@
+//! One aligned line an event, for people. No byte that a terminal could act on gets through: text is escaped as
+//! `collector_core::escape` states, so its exact bytes can be recovered.
+
+use async_trait::async_trait;
+use collector_core::escape::escape_into;
+use collector_core::event::{
+    CoverageEvent, Exec, Exit, KernelBody, KernelEvent, LossEvent, SummaryEvent, Text,
+};
+use collector_core::{CollectionEvent, EventSink, SinkError};
+use nix::sys::signal::Signal;
+use nix::unistd::{Uid, User};
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::io::ErrorKind;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// Most user names that are remembered.
+const USERS_MAX: usize = 4096;
+
+/// Writes events as aligned lines.
+pub struct CompactSink<W> {
+    writer: W,
+    line: Lines,
+}
+
+impl<W: AsyncWrite + Unpin + Send> CompactSink<W> {
+    /// A sink that writes to `writer`, with colours if `color`.
+    pub fn new(writer: W, color: bool) -> Self {
+        Self { writer, line: Lines { color, out: String::new(), users: HashMap::new() } }
+    }
+}
+
+#[async_trait]
+impl<W: AsyncWrite + Unpin + Send> EventSink for CompactSink<W> {
+    fn name(&self) -> &str {
+        "compact"
+    }
+
+    async fn write(&mut self, batch: &[CollectionEvent]) -> Result<(), SinkError> {
+        self.line.out.clear();
+        for event in batch {
+            self.line.event(event);
+        }
+        self.writer.write_all(self.line.out.as_bytes()).await.map_err(|error| failed(self.name(), error))
+    }
+
+    async fn flush(&mut self) -> Result<(), SinkError> {
+        self.writer.flush().await.map_err(|error| failed(self.name(), error))
+    }
+}
+
+fn failed(sink: &str, error: std::io::Error) -> SinkError {
+    match error.kind() {
+        ErrorKind::BrokenPipe => SinkError::Closed { sink: sink.to_owned() },
+        _ => SinkError::Write { sink: sink.to_owned(), source: error },
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Color {
+    Green,
+    Yellow,
+    Red,
+    Dim,
+}
+
+impl Color {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Green => "\x1b[32m",
+            Self::Yellow => "\x1b[33m",
+            Self::Red => "\x1b[31m",
+            Self::Dim => "\x1b[2m",
+        }
+    }
+}
+
+struct Lines {
+    color: bool,
+    out: String,
+    users: HashMap<u32, String>,
+}
+
+impl Lines {
+    fn event(&mut self, event: &CollectionEvent) {
+        match event {
+            CollectionEvent::Kernel(event) => self.kernel(event),
+            CollectionEvent::Loss(loss) => self.loss(loss),
+            CollectionEvent::Coverage(coverage) => self.coverage(coverage),
+            CollectionEvent::Summary(summary) => self.summary(summary),
+            other => {
+                let time = clock(other.timestamp());
+                let _ =
+                    writeln!(self.out, "{time} {:<5} {:>7}", other.event_type(), other.pid().unwrap_or(0));
+            }
+        }
+    }
+
+    fn kernel(&mut self, event: &KernelEvent) {
+        let color = match &event.body {
+            KernelBody::Exec(_) => Color::Green,
+            KernelBody::Exit(exit) if exit.status != 0 => Color::Yellow,
+            _ => Color::Dim,
+        };
+        let user = self.user(event.process.ruid);
+        let _ = write!(self.out, "{} ", clock(event.time()));
+        self.painted(color, &format!("{:<5}", event.body.name()));
+        let _ = write!(self.out, " {:>7} {user:<10} ", event.process.pid);
+        let mut names = String::new();
+        escape_into(&mut names, event.process.name.as_bytes());
+        names.push('(');
+        match event.identity.as_ref().and_then(|identity| identity.parent_name.as_ref()) {
+            Some(parent) => escape_into(&mut names, parent.as_bytes()),
+            None => {
+                let _ = write!(names, "{}", event.process.ppid);
+            }
+        }
+        names.push(')');
+        let _ = write!(self.out, "{names:<28} ");
+        match &event.body {
+            KernelBody::Exec(exec) => self.exec(exec),
+            KernelBody::Exit(exit) => self.exit(exit),
+            KernelBody::Fork(fork) => {
+                let _ = write!(self.out, "child {}", fork.child_pid);
+            }
+            _ => {}
+        }
+        for missing in &event.missing {
+            self.painted(Color::Yellow, &format!(" [{} missing]", missing.field));
+        }
+        for truncated in &event.truncated {
+            self.painted(
+                Color::Yellow,
+                &format!(" [{} cut, was {} bytes]", truncated.field, truncated.original_len),
+            );
+        }
+        self.out.push('\n');
+    }
+
+    fn exec(&mut self, exec: &Exec) {
+        match &exec.path {
+            Some(path) => escape_into(&mut self.out, path.as_bytes()),
+            None => self.out.push('?'),
+        }
+        for (index, arg) in exec.args().enumerate() {
+            // argv[0] says what the path said, more often than not.
+            if index == 0 && Some(arg) == exec.path.as_ref().map(Text::as_bytes) {
+                continue;
+            }
+            self.out.push(' ');
+            if index == 0 {
+                self.out.push('(');
+            }
+            self.argument(arg);
+            if index == 0 {
+                self.out.push(')');
+            }
+        }
+        if let Some(script) = &exec.script {
+            self.out.push_str(" [script ");
+            match &script.path {
+                Some(path) => escape_into(&mut self.out, path.as_bytes()),
+                None => self.out.push('?'),
+            }
+            self.out.push(']');
+        }
+        if exec.fileless == Some(true) {
+            self.painted(Color::Red, " [fileless]");
+        }
+    }
+
+    /// An argument in quotes if it would not stand for one word; a quote inside is `\x22`.
+    fn argument(&mut self, arg: &[u8]) {
+        let mut text = String::with_capacity(arg.len());
+        escape_into(&mut text, arg);
+        if text.is_empty() || text.contains(|character: char| character.is_whitespace() || character == '"') {
+            let _ = write!(self.out, "\"{}\"", text.replace('"', "\\x22"));
+        } else {
+            self.out.push_str(&text);
+        }
+    }
+
+    fn exit(&mut self, exit: &Exit) {
+        match exit.signal() {
+            Some(number) => {
+                let name = i32::try_from(number).ok().and_then(|number| Signal::try_from(number).ok());
+                let name =
+                    name.map_or_else(|| format!("signal {number}"), |signal| signal.as_str().to_owned());
+                let core = if exit.core_dumped() { ", core dumped" } else { "" };
+                let _ = write!(self.out, "{name}{core}");
+            }
+            None => {
+                let _ = write!(self.out, "code {}", exit.code().unwrap_or(0));
+            }
+        }
+        let _ = write!(self.out, " after {}", duration(exit.duration_ns));
+    }
+
+    fn loss(&mut self, loss: &LossEvent) {
+        let mut text = format!("{} LOST  {} {} events", clock(loss.t_last), loss.count, loss.class.name());
+        if let Some(gap) = &loss.gap {
+            let _ = write!(
+                text,
+                ", stream {} cpu {}: {} to {}",
+                gap.stream, gap.cpu, gap.first_seq, gap.last_seq
+            );
+        }
+        for (reason, count) in &loss.reasons {
+            let _ = write!(text, ", {reason} {count}");
+        }
+        self.painted(Color::Red, &text);
+        self.out.push('\n');
+    }
+
+    fn coverage(&mut self, coverage: &CoverageEvent) {
+        for (class, covered) in &coverage.classes {
+            let hooks: Vec<String> =
+                covered.hooks.iter().map(|hook| format!("{} ({})", hook.via, hook.readers)).collect();
+            let mut text = format!("# {} on Linux {}: {}", class.name(), coverage.kernel, hooks.join(", "));
+            if !covered.blind.is_empty() {
+                let _ = write!(text, "; blind: {}", covered.blind.join(", "));
+            }
+            self.painted(Color::Dim, &text);
+            self.out.push('\n');
+        }
+        let header = format!(
+            "{:<12} {:<5} {:>7} {:<10} {:<28} {}",
+            "# UTC", "EVENT", "PID", "USER", "PROCESS(PARENT)", "DETAIL"
+        );
+        self.painted(Color::Dim, &header);
+        self.out.push('\n');
+    }
+
+    fn summary(&mut self, summary: &SummaryEvent) {
+        for (class, account) in &summary.classes {
+            let dropped = account.dropped();
+            let lost: u64 = dropped.values().sum();
+            let reasons: Vec<String> =
+                dropped.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            let text = format!(
+                "# {}: {} generated = {} delivered + {} internal + {} filtered + {} merged + {} pending + {lost} lost{}{}{}; missed {}",
+                class.name(),
+                account.generated,
+                account.delivered,
+                account.internal,
+                account.filtered,
+                account.merged,
+                account.pending + account.in_ring,
+                if lost > 0 { " (" } else { "" },
+                reasons.join(", "),
+                if lost > 0 { ")" } else { "" },
+                account.missed,
+            );
+            self.painted(if lost > 0 { Color::Red } else { Color::Dim }, &text);
+            self.out.push('\n');
+        }
+    }
+
+    fn painted(&mut self, color: Color, text: &str) {
+        if self.color {
+            let _ = write!(self.out, "{}{text}\x1b[0m", color.code());
+        } else {
+            self.out.push_str(text);
+        }
+    }
+
+    /// The user's name, or the number where it has none.
+    fn user(&mut self, uid: u32) -> String {
+        if let Some(name) = self.users.get(&uid) {
+            return name.clone();
+        }
+        let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        let mut name = String::new();
+        match found {
+            Some(user) => escape_into(&mut name, user.name.as_bytes()),
+            None => name = uid.to_string(),
+        }
+        if self.users.len() < USERS_MAX {
+            self.users.insert(uid, name.clone());
+        }
+        name
+    }
+}
+
+/// Time of day in UTC, ms.
+fn clock(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let second = since.as_secs() % 86_400;
+    format!("{:02}:{:02}:{:02}.{:03}", second / 3600, second / 60 % 60, second % 60, since.subsec_millis())
+}
+
+/// A duration in its largest unit, three digits.
+fn duration(ns: u64) -> String {
+    const UNITS: [(u64, u64, &str); 4] = [
+        (3_600_000_000_000, 60_000_000_000, "h"),
+        (1_000_000_000, 1_000_000, "s"),
+        (1_000_000, 1_000, "ms"),
+        (1_000, 1, "us"),
+    ];
+    for (unit, thousandth, name) in UNITS {
+        if ns >= unit {
+            let whole = ns / unit;
+            if name == "h" {
+                return format!("{whole}h{:02}m", ns % unit / thousandth);
+            }
+            return format!("{whole}.{:03}{name}", ns % unit / thousandth);
+        }
+    }
+    format!("{ns}ns")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines() -> Lines {
+        Lines { color: false, out: String::new(), users: HashMap::new() }
+    }
+
+    #[test]
+    fn arguments_stay_apart_and_hostile_bytes_stay_harmless() {
+        let mut lines = lines();
+        for arg in [&b"plain"[..], b"", b"two words", b"q\"q", b"\x1b[2J\n\xff"] {
+            lines.argument(arg);
+            lines.out.push('|');
+        }
+        assert_eq!(lines.out, "plain|\"\"|\"two words\"|\"q\\x22q\"|\\x1b[2J\\x0a\\xff|");
+    }
+
+    #[test]
+    fn durations_show_their_largest_unit() {
+        assert_eq!(duration(999), "999ns");
+        assert_eq!(duration(1_500), "1.500us");
+        assert_eq!(duration(12_345_678), "12.345ms");
+        assert_eq!(duration(61_001_000_000), "61.001s");
+        assert_eq!(duration(3_660_000_000_000), "1h01m");
+    }
+
+    #[test]
+    fn signals_are_named() {
+        let mut lines = lines();
+        lines.exit(&Exit { status: 11 | 0x80, duration_ns: 5 });
+        assert_eq!(lines.out, "SIGSEGV, core dumped after 5ns");
+    }
+
+    #[test]
+    fn unknown_users_are_numbers() {
+        let mut lines = lines();
+        assert_eq!(lines.user(0), "root");
+        assert_eq!(lines.user(4_294_967_294), "4294967294");
+    }
+}

@@ -1,0 +1,92 @@
+//! `collectord watch`: kernel events on stdout, through the same runtime as any embedder's.
+
+pub mod args;
+pub mod compact;
+
+pub use args::WatchArgs;
+
+use crate::failure::Failure;
+use crate::snapshot;
+use crate::source::{KernelSource, KernelSourceOptions};
+use args::Format;
+use collector_core::{Collector, CollectorConfig, EndReason, EventSink, JsonLinesSink, RunReport};
+use compact::CompactSink;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// Events that may wait between the reader and the output.
+const QUEUE_EVENTS: usize = 8192;
+/// Events written at once at most.
+const BATCH_EVENTS_MAX: usize = 512;
+/// A stop must be over in this time, also if the output is blocked.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+/// Watches until a signal, `--duration`, `--count` or a closed stdout ends it.
+///
+/// # Errors
+/// What could not be loaded, or what broke while it ran.
+pub fn run(args: &WatchArgs, whole_verifier_log: bool) -> Result<(), Failure> {
+    let load = args.load_options(whole_verifier_log).map_err(Failure::usage)?;
+    crate::memlock::raise();
+    let source = KernelSource::process(&KernelSourceOptions { load, told: args.told() })?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
+    let report = runtime.block_on(collect(source, args));
+    // A write to a blocked stdout cannot be called back; it must not hold the exit either.
+    runtime.shutdown_background();
+    judge(report.map_err(Failure::runtime)?)
+}
+
+async fn collect(source: KernelSource, args: &WatchArgs) -> anyhow::Result<RunReport> {
+    let config = CollectorConfig::new()
+        .with_component_name("collectord")
+        .with_event_buffer_size(QUEUE_EVENTS)
+        .with_max_batch_size(BATCH_EVENTS_MAX)
+        // What is there is written at once: a person is waiting for it.
+        .with_batch_timeout(Duration::ZERO)
+        .with_shutdown_timeout(SHUTDOWN_MAX);
+    // The source is attached by now: a process that starts meanwhile is in the snapshot or in the stream, or in both.
+    let mut collector = Collector::new(config).with_process_snapshot(snapshot::processes());
+    collector.register(Box::new(source))?;
+    collector.add_sink(sink(args));
+    if let Some(count) = args.count {
+        collector.stop_after(count);
+    }
+    if let Some(duration) = args.duration {
+        let shutdown = collector.shutdown_handle();
+        tokio::spawn(async move {
+            tokio::time::sleep(duration).await;
+            shutdown.shutdown();
+        });
+    }
+    Ok(collector.run_to_report().await?)
+}
+
+fn sink(args: &WatchArgs) -> Box<dyn EventSink> {
+    let terminal = std::io::stdout().is_terminal();
+    let format = args.format.unwrap_or(if terminal { Format::Compact } else { Format::Json });
+    match format {
+        Format::Json => Box::new(JsonLinesSink::new("stdout", tokio::io::stdout())),
+        Format::Compact => {
+            let no_color =
+                args.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            Box::new(CompactSink::new(tokio::io::stdout(), terminal && !no_color))
+        }
+    }
+}
+
+/// A run that ended as it was asked to is a success, losses or not: they were told.
+fn judge(report: RunReport) -> Result<(), Failure> {
+    for (class, imbalance) in &report.imbalances {
+        tracing::error!(class = class.name(), %imbalance, "the books do not balance");
+    }
+    if report.ended == EndReason::AllSourcesFailed {
+        let outcomes: Vec<_> =
+            report.sources.iter().map(|source| format!("{}: {:?}", source.name, source.outcome)).collect();
+        return Err(Failure::runtime(anyhow::anyhow!("every event source failed: {}", outcomes.join("; "))));
+    }
+    for source in report.sources.iter().filter(|source| !source.outcome.is_clean()) {
+        tracing::error!(source = source.name, outcome = ?source.outcome, "source did not end cleanly");
+    }
+    Ok(())
+}
