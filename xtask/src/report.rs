@@ -147,17 +147,20 @@ impl Report {
         self.times.iter().map(|(name, time)| format!("{:7.1} s  {name}", time.as_secs_f64())).collect()
     }
 
+    /// One line for each place and reason, with the tests that share it.
     fn skip_lines(&self) -> Vec<String> {
-        let line = |kernel: &str, (name, reason): &(String, String)| {
+        let others = self.other_skips.iter().map(|skip| ("unit tests", skip));
+        let kernels =
+            self.kernels.iter().flat_map(|run| run.skips.iter().map(|skip| (run.kernel.as_str(), skip)));
+        let mut groups: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for (place, (name, reason)) in others.chain(kernels) {
+            groups.entry((place, reason)).or_default().push(name);
+        }
+        let line = |((place, reason), names): ((&str, &str), Vec<&str>)| {
             let reason = if reason.is_empty() { "no reason given" } else { reason };
-            format!("{kernel}{name}: {reason}")
+            format!("{place}: {reason}: {}", names.join(", "))
         };
-        let others = self.other_skips.iter().map(|skip| line("", skip));
-        let kernels = self
-            .kernels
-            .iter()
-            .flat_map(|run| run.skips.iter().map(move |skip| line(&format!("{} ", run.kernel), skip)));
-        others.chain(kernels).collect()
+        groups.into_iter().map(line).collect()
     }
 
     fn table(&self) -> String {
@@ -203,7 +206,7 @@ mod tests {
             run("6.12.117", &format!("test a ... ok\ntest long ... ignored, why{closing}")),
         ]);
         assert_eq!(report.table(), "\ntest  5.10.0  6.12.117\na     ok      ok\nlong  skip    skip\n");
-        assert_eq!(report.skip_lines(), ["5.10.0 long: no kfuncs", "6.12.117 long: why"]);
+        assert_eq!(report.skip_lines(), ["5.10.0: no kfuncs: long", "6.12.117: why: long"]);
         assert!(report.all_problems().is_empty());
     }
 

@@ -2,7 +2,7 @@
 
 use crate::exec;
 use crate::programs;
-use crate::repo::Repo;
+use crate::repo::{self, Repo};
 use crate::suites;
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt as _;
@@ -16,7 +16,8 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let mut watch = Command::new(repo.target.join("release/collectord"));
     watch.arg("watch").args(arguments);
     if !suites::is_root()? {
-        bail!("loading programs into the kernel needs root: sudo {}", exec::shown(&watch));
+        let sudo = if repo::find_program("sudo").is_some() { "sudo " } else { "" };
+        bail!("loading programs into the kernel needs root; run as root: {sudo}{}", exec::shown(&watch));
     }
     println!("+ {}", exec::shown(&watch));
     let error = watch.exec();
