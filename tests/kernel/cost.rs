@@ -61,7 +61,7 @@ fn programs_names_each_program_and_its_hook(rig: &Rig) -> Result<()> {
         let serving =
             programs.iter().find(|program| program["hook"].as_str().is_some_and(|h| h.contains(hook)));
         ensure!(
-            serving.is_some_and(|program| program["name"].is_string()),
+            serving.is_some_and(|program| program["program"].is_string()),
             "no program on {hook}: {programs:?}"
         );
     }
@@ -69,7 +69,9 @@ fn programs_names_each_program_and_its_hook(rig: &Rig) -> Result<()> {
 }
 
 fn each_program_is_verified_within_its_bound(rig: &Rig) -> Result<()> {
-    let programs = programs(rig)?;
+    // One that this kernel refuses has no count; that each hook is served is another test.
+    let mut programs = programs(rig)?;
+    programs.retain(|program| program["loaded"] == true);
     ensure!(!programs.is_empty(), "no programs");
     let mut told = 0;
     for program in &programs {

@@ -136,7 +136,7 @@ fn an_exec_from_another_thread_keeps_the_pid_and_tells_the_old_tid(rig: &Rig) ->
 }
 
 fn an_exec_from_the_leader_has_no_old_tid(rig: &Rig) -> Result<()> {
-    let (act, stream) = started_by(rig, "argv")?;
+    let (act, stream) = started_by(rig, "vfork")?;
     let exec = stream.one("exec", &act.child()?)?;
     ensure!(exec.find("exec.old_tid").is_none(), "{}", exec.0);
     Ok(())
@@ -250,6 +250,7 @@ fn the_process_section_agrees_with_the_exec(rig: &Rig) -> Result<()> {
     }
     ensure!(exec.number("exec.ino")? == exec.number("process.exe_ino")?, "exe_ino in {}", exec.0);
     // What the hook itself saw is not derived.
-    ensure!(exec.find("derived").is_none(), "{}", exec.0);
+    let derived = exec.find("derived").map(ToString::to_string).unwrap_or_default();
+    ensure!(!derived.contains("exe") && !derived.contains("process.name"), "derived: {}", exec.0);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::exec::{bytes, exec_of};
 use crate::limits;
+use crate::process::Process;
 use crate::rig::Rig;
 use crate::watch::{Watch, watched};
 use anyhow::{Result, bail, ensure};
@@ -9,6 +10,7 @@ use nix::sys::signal::Signal;
 
 crate::tests![
     nothing_is_lost_at_the_default_size,
+    nothing_is_lost_while_a_watch_starts,
     a_full_ring_tells_each_loss,
     a_loss_in_the_last_events_is_told,
     the_largest_exec_fits_the_smallest_ring,
@@ -28,6 +30,19 @@ fn nothing_is_lost_at_the_default_size(rig: &Rig) -> Result<()> {
     ensure!(stream.summed("missed")? == 0, "{} runs were skipped", stream.summed("missed")?);
     let exits = stream.of_kind("exit").count() as u64;
     ensure!(exits > STORM, "{exits} exits of more than {STORM}");
+    Ok(())
+}
+
+fn nothing_is_lost_while_a_watch_starts(rig: &Rig) -> Result<()> {
+    // Events come from the first moment on: each one that is numbered has a ring to go to.
+    for _ in 0..5 {
+        let storm = Process::start(&mut rig.actor_command(["storm", "100000"]), None)?;
+        let watch = Watch::start(rig, &[])?;
+        // Drops, and so ends, the storm.
+        drop(storm);
+        let stream = watch.stop()?;
+        ensure!(stream.lost == 0, "{} events were lost at the start: {:?}", stream.lost, stream.lines.last());
+    }
     Ok(())
 }
 

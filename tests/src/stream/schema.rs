@@ -151,7 +151,12 @@ pub(super) const EVENTS: &[Event] = &[
     Event {
         name: "fork",
         class: "process",
-        body: &[always("child_pid", Number), always("child_tid", Number), always("thread", Bool)],
+        body: &[
+            always("child_pid", Number),
+            always("child_tid", Number),
+            if_any("child_start_ns", Number),
+            always("thread", Bool),
+        ],
     },
     Event {
         name: "exit",
