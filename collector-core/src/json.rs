@@ -106,5 +106,4 @@ impl JsonEncoder {
 }
 
 #[cfg(test)]
-#[path = "json/tests.rs"]
 mod tests;

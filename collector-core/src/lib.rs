@@ -39,3 +39,8 @@ pub use json::{JsonEncoder, JsonLinesSink};
 pub use runtime::{EndReason, RunReport, ShutdownHandle, SinkReport, SinkState, SourceOutcome, SourceReport};
 pub use sink::{EventSink, SinkError};
 pub use source::{EventSource, SourceCaps};
+
+/// The README's examples, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

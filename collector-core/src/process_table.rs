@@ -311,5 +311,4 @@ impl Entry {
 }
 
 #[cfg(test)]
-#[path = "process_table_tests.rs"]
 mod tests;

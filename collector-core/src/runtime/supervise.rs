@@ -5,9 +5,11 @@ use crate::accounting::SourceAccount;
 use crate::event::{CollectionEvent, CoverageEvent};
 use crate::source::{EventSource, SourceCaps};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::task::Poll;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info, warn};
@@ -26,6 +28,8 @@ pub(super) struct Life {
     pub(super) registered: Registered,
     /// `start` is still running.
     starting: bool,
+    /// Told when `start` has run up to its first wait.
+    begun: Option<oneshot::Receiver<()>>,
     /// `stop` was called and has not returned.
     stopping: bool,
     pub(super) outcome: Option<SourceOutcome>,
@@ -57,11 +61,13 @@ impl Supervisor {
             let (tx, rx) = mpsc::channel(queue_len);
             receivers.push(rx);
             let source = Arc::clone(&registered.source);
-            starts.spawn(index, async move { source.start(tx).await });
+            let (has_begun, begun) = oneshot::channel();
+            starts.spawn(index, start(source, tx, has_begun));
             info!(source = registered.name, caps = ?registered.caps, "source starting");
             lives.push(Life {
                 registered,
                 starting: true,
+                begun: Some(begun),
                 stopping: false,
                 outcome: None,
                 health_failures: 0,
@@ -108,10 +114,11 @@ impl Supervisor {
         }
         let mut stops = Tasks::default();
         for (index, life) in self.lives.iter_mut().enumerate() {
-            if life.outcome.is_none() {
+            if life.outcome.is_none()
+                && let Some(begun) = life.begun.take()
+            {
                 life.stopping = true;
-                let source = Arc::clone(&life.registered.source);
-                stops.spawn(index, async move { source.stop().await });
+                stops.spawn(index, stop(Arc::clone(&life.registered.source), begun));
             }
         }
         let ended = timeout_at(deadline, async {
@@ -129,6 +136,31 @@ impl Supervisor {
         for life in &mut self.lives {
             life.close();
         }
+    }
+}
+
+/// Runs the source's `start` and tells when it has run up to its first wait.
+async fn start(
+    source: Arc<dyn EventSource>,
+    tx: mpsc::Sender<CollectionEvent>,
+    has_begun: oneshot::Sender<()>,
+) -> anyhow::Result<()> {
+    let mut start = source.start(tx);
+    let first = poll_fn(|cx| Poll::Ready(start.as_mut().poll(cx))).await;
+    // Nobody listens if the run is over by now.
+    let _ = has_begun.send(());
+    match first {
+        Poll::Ready(result) => result,
+        Poll::Pending => start.await,
+    }
+}
+
+/// A stop that came before the start had set anything up would be forgotten by it.
+async fn stop(source: Arc<dyn EventSource>, begun: oneshot::Receiver<()>) -> anyhow::Result<()> {
+    match begun.await {
+        Ok(()) => source.stop().await,
+        // It panicked before it had begun.
+        Err(_) => Ok(()),
     }
 }
 

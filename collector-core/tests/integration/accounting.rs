@@ -1,0 +1,80 @@
+//! Books that do not balance are never hidden, and losses a source tells arrive.
+
+use crate::support::{Behaviour, TestSink, TestSource, collector, config, run};
+use collector_core::CollectionEvent;
+use collector_core::event::{EventClass, LossEvent, LossGap};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::SystemTime;
+
+#[tokio::test]
+async fn an_event_that_a_clean_source_swallowed_is_an_imbalance() {
+    let source = TestSource::new("swallows", |feed| async move {
+        feed.send(5).await;
+        feed.ledger.decoded.fetch_add(1, SeqCst);
+        Ok(())
+    });
+    let mut collector = collector(config());
+    collector.register(Box::new(source)).unwrap();
+    let (sink, mut recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let handle = collector.shutdown_handle();
+    let running = tokio::spawn(run(collector));
+    recorded.until_events(6).await;
+    handle.shutdown();
+    let report = running.await.unwrap();
+    let [(EventClass::Process, imbalance)] = &report.imbalances[..] else {
+        panic!("{:?}", report.imbalances)
+    };
+    assert_eq!((imbalance.equation, imbalance.left, imbalance.right), ("4", 6, 5));
+}
+
+fn loss(count: u64) -> CollectionEvent {
+    CollectionEvent::Loss(Box::new(LossEvent {
+        class: EventClass::Process,
+        gap: Some(LossGap { stream: "ring".to_owned(), cpu: 1, first_seq: 0, last_seq: count - 1 }),
+        count,
+        t_first: SystemTime::UNIX_EPOCH,
+        t_last: SystemTime::UNIX_EPOCH,
+        reasons: [("ring_full".to_owned(), count)].into(),
+    }))
+}
+
+#[tokio::test]
+async fn a_sources_own_loss_is_told_again_when_its_batch_was_not_taken() {
+    let source = TestSource::new("lossy", |feed| async move {
+        feed.send(1).await;
+        feed.other(loss(9)).await;
+        feed.stopped().await;
+        Ok(())
+    });
+    let mut collector = collector(config());
+    collector.register(Box::new(source)).unwrap();
+    let (sink, mut recorded) = TestSink::new("flaky", Behaviour::Fails { from: 1, until: 2 });
+    collector.add_sink(sink);
+    let handle = collector.shutdown_handle();
+    let running = tokio::spawn(run(collector));
+    recorded.until_offered(2).await;
+    handle.shutdown();
+    running.await.unwrap();
+    let events = recorded.events();
+    let told: Vec<_> = events.iter().filter(|event| matches!(event, CollectionEvent::Loss(_))).collect();
+    assert!(told.contains(&&loss(9)), "{told:?}");
+    assert_eq!(told.len(), 2, "the source's loss and that of the event in the failed batch");
+}
+
+#[tokio::test]
+async fn losses_are_told_also_after_the_limit() {
+    let source = TestSource::new("lossy", |feed| async move {
+        feed.send(20).await;
+        feed.other(loss(9)).await;
+        Ok(())
+    });
+    let mut collector = collector(config());
+    collector.register(Box::new(source)).unwrap();
+    collector.stop_after(10);
+    let (sink, recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let report = run(collector).await;
+    assert_eq!((report.sources[0].delivered, report.sources[0].pending), (10, 10));
+    assert!(recorded.events().contains(&loss(9)));
+}

@@ -1,0 +1,6 @@
+mod accounting;
+mod delivery;
+mod isolation;
+mod limit;
+mod shutdown;
+mod sinks;
