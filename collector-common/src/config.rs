@@ -23,8 +23,8 @@ pub struct TypeIds {
     pub mount: u32,
     /// `struct callback_head`
     pub callback: u32,
-    /// `struct upid`
-    pub upid: u32,
+    /// `struct dentry`
+    pub dentry: u32,
 }
 
 /// Which events are wanted: values of one filter are alternatives, filters combine with AND.
@@ -80,7 +80,7 @@ impl Config {
             reserved: 0,
         },
         offsets: Offsets::NONE,
-        types: TypeIds { task: 0, bprm: 0, file: 0, mount: 0, callback: 0, upid: 0 },
+        types: TypeIds { task: 0, bprm: 0, file: 0, mount: 0, callback: 0, dentry: 0 },
         self_pid: 0,
         exit_tells_group_dead: 0,
         upid_bytes: 0,

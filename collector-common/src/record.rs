@@ -10,7 +10,7 @@ pub const ARGV_BYTES_MAX: u32 = 8192;
 /// Most bytes of one path; the kernel's own `PATH_MAX`.
 pub const PATH_BYTES_MAX: u32 = 4096;
 /// Most steps of one path walk: names and mount crossings.
-pub const PATH_COMPONENTS_MAX: u32 = 96;
+pub const PATH_COMPONENTS_MAX: u32 = 128;
 /// Longest name of one path component (`NAME_MAX`).
 pub const NAME_BYTES_MAX: u32 = 255;
 

@@ -46,7 +46,8 @@ fn fill_file<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
     let file = R::ptr(bprm, constant(&offsets.bprm_file));
     let inode = R::ptr(file, constant(&offsets.file_inode));
     scratch.record.task.exe_ino = R::u64(inode, constant(&offsets.inode_ino));
-    scratch.record.task.exe_dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
+    scratch.record.task.exe_dev =
+        R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
     scratch.record.nlink = R::u32(inode, constant(&offsets.inode_nlink));
     let mnt = R::ptr(file, constant(&offsets.file_mnt));
     scratch.record.path = path::append::<R>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
@@ -89,7 +90,8 @@ fn fill_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr)
     scratch.record.script_ino = R::u64(inode, constant(&offsets.inode_ino));
     scratch.record.script_dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
     let mnt = R::ptr(file, constant(&offsets.file_mnt));
-    scratch.record.script_path = path::append::<R>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
+    scratch.record.script_path =
+        path::append::<R>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
 }
 
 /// The names as the kernel was asked: of the file, and by a script of its interpreter.
@@ -117,7 +119,7 @@ fn find_script<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
     let offsets = &config().offsets;
     scratch.set_found(0);
     let mut work = R::u64(task, constant(&offsets.task_works));
-    for _ in 0..CLOSING_FILES_MAX {
+    for _ in 0..u64::from(CLOSING_FILES_MAX) {
         if work == 0 {
             return;
         }

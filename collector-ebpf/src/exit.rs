@@ -14,7 +14,11 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let task = R::current();
     let signal = R::ptr(task, constant(&offsets.task_signal));
     let told = constant(&config().exit_tells_group_dead) != 0;
-    let last = if told { ctx.arg::<u64>(1) & 0xff != 0 } else { R::u32(signal, constant(&offsets.signal_live)) == 0 };
+    let last = if told {
+        ctx.arg::<u64>(1) & 0xff != 0
+    } else {
+        R::u32(signal, constant(&offsets.signal_live)) == 0
+    };
     if !last || !filter::wanted() {
         return 0;
     }

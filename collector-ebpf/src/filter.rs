@@ -11,7 +11,8 @@ pub(crate) fn wanted() -> bool {
     }
     let filters = &config().filters;
     one_of(pid, constant(&filters.pids_len), &filters.pids)
-        && (constant(&filters.uids_len) == 0 || one_of(current_uid(), constant(&filters.uids_len), &filters.uids))
+        && (constant(&filters.uids_len) == 0
+            || one_of(current_uid(), constant(&filters.uids_len), &filters.uids))
         && (constant(&filters.comms_len) == 0 || comm_wanted())
 }
 

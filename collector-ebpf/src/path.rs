@@ -1,34 +1,37 @@
 //! The absolute path of a dentry across mounts, as the mount namespace names it: names leaf first, each ended by NUL.
 
-use crate::raw::{ExecScratch, NameOffsets, Reader, config, constant};
+use crate::raw::{ExecScratch, NameOffsets, Reader, config, constant, exec_scratch};
 use collector_common::{PATH_BYTES_MAX, PATH_COMPONENTS_MAX, PATH_TRUNCATED, PATH_UNREACHABLE, PathLen};
 
 /// Appends the path to the scratch's text.
 #[inline(always)]
 pub(crate) fn append<R: Reader>(scratch: &mut ExecScratch, vfsmount: R::Ptr, dentry: R::Ptr) -> PathLen {
     let start = scratch.text_len();
-    scratch.start_path();
-    let flags = walk::<R>(scratch, vfsmount, dentry);
+    scratch.start_path(R::address(vfsmount), R::address(dentry));
+    let flags = R::walk_path() as u32;
     let total = scratch.path_total();
     let truncated = if total > PATH_BYTES_MAX { PATH_TRUNCATED } else { 0 };
     PathLen { len: scratch.text_len() - start, total, flags: flags | truncated }
 }
 
-/// The step count is the only thing that changes from step to step as the verifier sees it: positions live in the
-/// scratch, offsets are read once.
+/// The body of `Reader::walk_path`. The step count is the only thing that changes from step to step as the verifier
+/// sees it: positions live in the scratch, offsets are read once.
 #[inline(always)]
-fn walk<R: Reader>(scratch: &mut ExecScratch, vfsmount: R::Ptr, mut dentry: R::Ptr) -> u32 {
+pub(crate) fn walk<R: Reader>() -> u32 {
+    let Some(scratch) = exec_scratch() else { return PATH_TRUNCATED };
+    let (vfsmount, dentry) = scratch.path_start();
     let offsets = &config().offsets;
+    let types = &config().types;
     let names = NameOffsets::load();
     let dentry_parent = constant(&offsets.dentry_parent);
     let mount_mnt = constant(&offsets.mount_mnt);
     let mount_parent = constant(&offsets.mount_parent);
     let mount_mountpoint = constant(&offsets.mount_mountpoint);
     let vfsmount_root = constant(&offsets.vfsmount_root);
-    let mount_address = R::address(vfsmount).wrapping_sub(u64::from(mount_mnt));
-    let mut mount = R::object(mount_address, constant(&config().types.mount));
-    let mut root = R::ptr(vfsmount, vfsmount_root);
-    for _ in 0..PATH_COMPONENTS_MAX {
+    let mut dentry = R::object(dentry, constant(&types.dentry));
+    let mut mount = R::object(vfsmount.wrapping_sub(u64::from(mount_mnt)), constant(&types.mount));
+    let mut root = R::ptr(mount, mount_mnt + vfsmount_root);
+    for _ in 0..u64::from(PATH_COMPONENTS_MAX) {
         if R::same(dentry, root) {
             let parent = R::ptr(mount, mount_parent);
             if R::same(parent, mount) {

@@ -3,12 +3,14 @@
 //! The verifier proves memory safety of the result on every load; what stands here keeps Rust's own rules beside it.
 #![allow(unsafe_code)]
 
+use crate::path;
 use aya_ebpf::btf_maps::{ArrayOfMaps, RingBuf};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
 use collector_common::{
-    Config, DropReason, ExecRecord, Hook, NAME_BYTES_MAX, PATH_BYTES_MAX, RecordHeader, RecordKind, StreamSlot,
+    Config, DropReason, ExecRecord, Hook, NAME_BYTES_MAX, PATH_BYTES_MAX, RecordHeader, RecordKind,
+    StreamSlot,
 };
 use core::ptr::{read_volatile, write_volatile};
 
@@ -126,6 +128,8 @@ pub(crate) fn probe_u64(address: u64) -> u64 {
 
 /// How kernel objects are read. A field that cannot be read is 0 in both families.
 pub(crate) trait Reader: Copy {
+    /// Whether short names are read word by word from the dentry, rather than by one call from where they lie.
+    const NAMES_BY_WORD: bool;
     /// A kernel object.
     type Ptr: Copy;
     /// The current task.
@@ -142,6 +146,8 @@ pub(crate) trait Reader: Copy {
     fn u64(object: Self::Ptr, offset: u32) -> u64;
     /// A field that points to another object.
     fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr;
+    /// Appends the names of the path that was started in the exec scratch; the path's flags.
+    fn walk_path() -> u64;
 }
 
 /// Typed pointers and direct loads. The verifier knows each pointer's kernel type and lets a load that would fault
@@ -150,6 +156,7 @@ pub(crate) trait Reader: Copy {
 pub(crate) struct Direct;
 
 impl Reader for Direct {
+    const NAMES_BY_WORD: bool = true;
     type Ptr = *const u8;
 
     #[inline(always)]
@@ -196,6 +203,20 @@ impl Reader for Direct {
         // SAFETY: as for `u32`; the verifier gives the loaded pointer the field's type.
         unsafe { read_volatile(object.wrapping_add(offset as usize).cast()) }
     }
+
+    #[inline(always)]
+    fn walk_path() -> u64 {
+        walk_path_direct()
+    }
+}
+
+/// A global function: the verifier walks it once, and not again at each of its calls. Its arguments lie in the scratch,
+/// for to such a function a kernel pointer is no number.
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_path_direct() -> u64 {
+    u64::from(path::walk::<Direct>())
 }
 
 /// Probe reads.
@@ -203,6 +224,7 @@ impl Reader for Direct {
 pub(crate) struct Portable;
 
 impl Reader for Portable {
+    const NAMES_BY_WORD: bool = false;
     type Ptr = u64;
 
     #[inline(always)]
@@ -240,20 +262,33 @@ impl Reader for Portable {
     fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr {
         probe_u64(object.wrapping_add(u64::from(offset)))
     }
+
+    #[inline(always)]
+    fn walk_path() -> u64 {
+        walk_path_portable()
+    }
+}
+
+/// See [`walk_path_direct`].
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_path_portable() -> u64 {
+    u64::from(path::walk::<Portable>())
 }
 
 /// Bytes of the text buffer: what a per-CPU map value (32 KiB at most) leaves.
-const TEXT_BYTES: u32 = 32768 - 16 - size_of::<ExecRecord>() as u32;
+const TEXT_BYTES: u32 = 32768 - 32 - size_of::<ExecRecord>() as u32;
 
 /// Bytes of all paths of a record, rounded up to a power of two.
 const PATHS_BYTES_MAX: u32 = 16384;
-const _: () = assert!(3 * PATH_BYTES_MAX <= PATHS_BYTES_MAX && PATHS_BYTES_MAX + NAME_BYTES_MAX < TEXT_BYTES);
+const _: () =
+    assert!(3 * PATH_BYTES_MAX <= PATHS_BYTES_MAX && PATHS_BYTES_MAX + NAME_BYTES_MAX + 1 < TEXT_BYTES);
 
 /// Where a dentry keeps its name.
 pub(crate) struct NameOffsets {
     len: u32,
     inline: u32,
-    inline_words: u32,
     external: u32,
 }
 
@@ -264,7 +299,6 @@ impl NameOffsets {
         Self {
             len: constant(&offsets.dentry_name_len),
             inline: constant(&offsets.dentry_inline),
-            inline_words: constant(&config().inline_name_words),
             external: constant(&offsets.dentry_name),
         }
     }
@@ -279,9 +313,19 @@ pub(crate) struct ExecScratch {
     /// Bytes of the path under construction, kept or not. The same reason.
     path_total: u32,
     /// An address found by a search. The same reason.
-    pub(crate) found: u64,
+    found: u64,
+    /// Addresses of the mount and the name at which the path under construction starts.
+    path_start: [u64; 2],
     pub(crate) record: ExecRecord,
     text: [u8; TEXT_BYTES as usize],
+}
+
+/// Stores the 8 bytes of a name's word. One store instruction: by bytes, a path walk takes nearly twice as long.
+#[inline(always)]
+fn store_word(to: *mut u8, word: u32, value: u64) {
+    // SAFETY: the caller has 40 bytes there. The address need not be aligned: a BPF store has no such rule where the
+    // kernel's verifier allows it (x86-64, arm64), and volatile keeps the compiler from assuming anything else.
+    unsafe { write_volatile(to.wrapping_add(word as usize * 8).cast::<u64>(), value) };
 }
 
 /// The exec program's scratch.
@@ -335,10 +379,21 @@ impl ExecScratch {
         self.set_text_len(0);
     }
 
-    /// Starts a path. Paths stand first in the text, so that their positions stay below `PATHS_BYTES_MAX`.
+    /// Starts a path at a name in a mount. Paths stand first in the text, so that their positions stay below
+    /// `PATHS_BYTES_MAX`.
     #[inline(always)]
-    pub(crate) fn start_path(&mut self) {
+    pub(crate) fn start_path(&mut self, vfsmount: u64, dentry: u64) {
         self.set_path_total(0);
+        // SAFETY: a mutable reference is writable; volatile, so that the called function finds it there.
+        unsafe { write_volatile(&raw mut self.path_start, [vfsmount, dentry]) };
+    }
+
+    /// Where the path under construction starts: addresses of the mount and of the name.
+    #[inline(always)]
+    pub(crate) fn path_start(&self) -> (u64, u64) {
+        // SAFETY: a reference is readable.
+        let [vfsmount, dentry] = unsafe { read_volatile(&raw const self.path_start) };
+        (vfsmount, dentry)
     }
 
     /// Where the text goes on, if `room` bytes are left there.
@@ -352,36 +407,36 @@ impl ExecScratch {
         Some(unsafe { (&raw mut self.text).cast::<u8>().add(at as usize) })
     }
 
-    /// Appends a dentry's name and a NUL to the path under construction, as long as the path has room.
+    /// Appends a dentry's name and a NUL to the path under construction, as long as the path has room. Branches are
+    /// few on purpose: the verifier walks each of them at every step of every path.
     #[inline(always)]
     pub(crate) fn push_name<R: Reader>(&mut self, dentry: R::Ptr, names: &NameOffsets) {
-        let len = R::u32(dentry, names.len) & NAME_BYTES_MAX;
-        let total = self.path_total() + len + 1;
-        self.set_path_total(total);
-        if total > PATH_BYTES_MAX {
-            return;
-        }
-        let at = self.text_len();
-        self.set_text_len(at + len + 1);
+        let len = u64::from(R::u32(dentry, names.len) & NAME_BYTES_MAX);
+        let total = u64::from(self.path_total()) + len + 1;
+        self.set_path_total(total as u32);
+        let at = u64::from(self.text_len());
+        // All ones if the path is full: then the position stays, and what is written behind it does not count.
+        let full = ((i64::from(PATH_BYTES_MAX) - total as i64) >> 63) as u64;
+        self.set_text_len((at + ((len + 1) & !full)) as u32);
         // Cannot change the value (three paths of 4096 bytes); the verifier does not know.
-        let at = at & (PATHS_BYTES_MAX - 1);
+        let at = at & u64::from(PATHS_BYTES_MAX - 1);
         // SAFETY: masked, the position and 256 bytes behind it lie within the text.
         let to = unsafe { (&raw mut self.text).cast::<u8>().add(at as usize) };
-        if len < names.inline_words * 8 {
-            let to = to.cast::<u64>();
-            for word in 0..5 {
-                if word < names.inline_words {
-                    // SAFETY: 40 bytes are within those 256; the verifier allows unaligned stores into a map value.
-                    unsafe { to.add(word as usize).write_unaligned(R::u64(dentry, names.inline + word * 8)) };
-                }
+        // Read anew, so that the compiler makes no second loop for the other answer.
+        let inline_words = u64::from(constant(&config().inline_name_words));
+        // The kernel ends every name with a NUL of its own.
+        if R::NAMES_BY_WORD && len < inline_words * 8 {
+            for word in 0..4 {
+                store_word(to, word, R::u64(dentry, names.inline + word * 8));
+            }
+            if inline_words > 4 {
+                store_word(to, 4, R::u64(dentry, names.inline + 32));
             }
         } else {
             let name = R::u64(dentry, names.external);
-            // SAFETY: `len` is at most 255.
-            unsafe { helper::bpf_probe_read_kernel(to.cast(), len, name as *const _) };
+            // SAFETY: `len` is at most 255, and 256 bytes are there.
+            unsafe { helper::bpf_probe_read_kernel(to.cast(), len as u32 + 1, name as *const _) };
         }
-        // SAFETY: `len` is at most 255.
-        unsafe { *to.add(len as usize) = 0 };
     }
 
     /// Appends a kernel string and its NUL: the bytes appended, 0 if it could not be read.
@@ -389,7 +444,8 @@ impl ExecScratch {
     pub(crate) fn push_kernel_str(&mut self, address: u64) -> u32 {
         let Some(to) = self.end(PATH_BYTES_MAX) else { return 0 };
         // SAFETY: the room was checked; the helper survives any address.
-        let len = unsafe { helper::bpf_probe_read_kernel_str(to.cast(), PATH_BYTES_MAX, address as *const _) };
+        let len =
+            unsafe { helper::bpf_probe_read_kernel_str(to.cast(), PATH_BYTES_MAX, address as *const _) };
         if len <= 0 || len > i64::from(PATH_BYTES_MAX) {
             return 0;
         }
@@ -477,7 +533,8 @@ impl Number {
         let Some(ring) = PROCESS_RINGS.get(self.cpu) else { return self.drop(DropReason::NoRing) };
         let ring = (&raw const *ring).cast_mut().cast();
         // SAFETY: callers pass a record of `len` readable bytes; the verifier checks it again.
-        let failed = unsafe { helper::bpf_ringbuf_output(ring, record.cast_mut().cast(), u64::from(len), wakeup()) };
+        let failed =
+            unsafe { helper::bpf_ringbuf_output(ring, record.cast_mut().cast(), u64::from(len), wakeup()) };
         if failed != 0 {
             self.drop(DropReason::RingFull);
         }

@@ -1,6 +1,8 @@
 //! The process and thread at the hook.
 
-use crate::raw::{Reader, config, constant, current_cgroup_id, current_comm, current_ids, probe_u32, probe_u64};
+use crate::raw::{
+    Reader, config, constant, current_cgroup_id, current_comm, current_ids, probe_u32, probe_u64,
+};
 use collector_common::{Offsets, TaskRecord};
 
 /// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`).

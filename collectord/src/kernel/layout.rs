@@ -105,7 +105,7 @@ impl Layout {
                 file: id("file"),
                 mount: id("mount"),
                 callback: id("callback_head"),
-                upid: id("upid"),
+                dentry: id("dentry"),
             },
             rdonly_cast: btf.function_id("bpf_rdonly_cast"),
             exit_tells_group_dead: btf.tracepoint_args("sched_process_exit") >= Some(2),
