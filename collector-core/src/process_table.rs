@@ -38,7 +38,7 @@ pub struct SnapshotEntry {
 pub struct TableStats {
     /// Entries, exited ones included.
     pub entries: usize,
-    /// Processes that found no room.
+    /// How often a process found no room; one that is refused is tried again at its next event.
     pub refused: u64,
     /// Exited entries that went before their time to make room.
     pub evicted_exited: u64,
@@ -135,11 +135,18 @@ impl ProcessTable {
 
     /// Brings the process's entry up to what the hook saw, or makes one.
     fn observe(&mut self, process: &ProcessContext, executes: bool) {
-        let parent_name = match self.entry(process.pid, process.start_ns) {
-            Some(entry) if entry.ppid == process.ppid => None,
-            _ => self.live_name(process.ppid),
+        let known = match self.entry(process.pid, process.start_ns) {
+            Some(entry) => {
+                entry.observe(process, executes);
+                if entry.ppid == process.ppid {
+                    return;
+                }
+                true
+            }
+            None => false,
         };
-        let Some(entry) = self.entry(process.pid, process.start_ns) else {
+        let parent_name = self.live_name(process.ppid);
+        if !known {
             let identity = ProcessIdentity { exe: None, exe_file: process.exe, parent_name };
             self.insert(
                 process.pid,
@@ -154,18 +161,10 @@ impl ProcessTable {
                     identity: Arc::new(identity),
                 },
             );
-            return;
-        };
-        if entry.name != process.name {
-            entry.name = process.name.detached();
-        }
-        if entry.ppid != process.ppid {
+        } else if let Some(entry) = self.entry(process.pid, process.start_ns) {
             // Its parent ended and another one took it over: the old name would stand beside the new pid.
             entry.ppid = process.ppid;
             Arc::make_mut(&mut entry.identity).parent_name = parent_name;
-        }
-        if let Some(file) = process.exe.filter(|_| !executes) {
-            entry.check_running_file(file);
         }
     }
 
@@ -288,6 +287,16 @@ impl ProcessTable {
 }
 
 impl Entry {
+    fn observe(&mut self, process: &ProcessContext, executes: bool) {
+        if self.name != process.name {
+            self.name = process.name.detached();
+        }
+        // An exec replaces the file anyway.
+        if let Some(file) = process.exe.filter(|_| !executes) {
+            self.check_running_file(file);
+        }
+    }
+
     /// Compares with the file the hook saw running. Where it is another one (an exec that was lost or is not read
     /// yet), the known path is not that file's.
     fn check_running_file(&mut self, file: (u32, u64)) {

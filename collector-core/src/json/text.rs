@@ -4,17 +4,6 @@ use crate::escape::is_unsafe_to_show;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// ASCII that stands for itself in a string.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0x20;
-    while byte < 0x7f {
-        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
-        byte += 1;
-    }
-    plain
-};
-
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 pub(super) fn number(out: &mut Vec<u8>, value: impl Into<u64>) {
@@ -27,12 +16,12 @@ pub(super) fn boolean(out: &mut Vec<u8>, value: bool) {
 
 /// A number as a string of 16 hex digits.
 pub(super) fn hex_16(out: &mut Vec<u8>, value: u64) {
-    out.push(b'"');
-    for shift in (0..16).rev() {
-        let digit = (value >> (shift * 4)) & 0xf;
-        out.push(HEX[usize::from(digit.to_le_bytes()[0])]);
+    let mut text = [b'"'; 18];
+    for (pair, byte) in text[1..17].chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 0xf)];
     }
-    out.push(b'"');
+    out.extend_from_slice(&text);
 }
 
 /// A device number in the kernel's encoding as "major:minor".
@@ -46,14 +35,26 @@ pub(super) fn device(out: &mut Vec<u8>, dev: u32) {
 
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    escaped(out, text);
+    if is_plain(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        escaped(out, text);
+    }
     out.push(b'"');
+}
+
+/// Whether each byte is ASCII that stands for itself. Looks at all of them without a branch, which compiles to vector
+/// instructions.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .fold(true, |plain, &byte| plain & (byte >= 0x20) & (byte < 0x7f) & (byte != b'"') & (byte != b'\\'))
 }
 
 /// Bytes as a string, with U+FFFD where they are not UTF-8. Returns whether nothing was replaced.
 pub(super) fn bytes_lossy(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     out.push(b'"');
-    let exact = if bytes.iter().all(|&byte| PLAIN[usize::from(byte)]) {
+    let exact = if is_plain(bytes) {
         out.extend_from_slice(bytes);
         true
     } else {

@@ -1,6 +1,6 @@
 //! A run ends in time, whatever its sources do, and says which of them did not.
 
-use crate::support::{TestSink, TestSource, collector, config, run};
+use crate::support::{Behaviour, TestSink, TestSource, collector, config, run};
 use collector_core::event::EventClass;
 use collector_core::{CollectionEvent, EndReason, SourceOutcome};
 use std::sync::atomic::Ordering::SeqCst;
@@ -142,7 +142,8 @@ async fn a_task_that_a_source_left_behind_cannot_keep_the_run_alive() {
     });
     let mut collector = collector(config());
     collector.register(Box::new(leaky)).unwrap();
-    let (sink, mut recorded) = TestSink::taking();
+    // It waits at each batch, so that the task gets its turns.
+    let (sink, mut recorded) = TestSink::new("slow", Behaviour::Slow(Duration::from_millis(1)));
     collector.add_sink(sink);
     let handle = collector.shutdown_handle();
     let running = tokio::spawn(run(collector));
