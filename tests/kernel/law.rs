@@ -22,7 +22,7 @@ crate::tests![
 const RING_SMALLEST: &str = "process=32KiB";
 
 /// Each makes an exit (and an internal fork).
-const STORM: u64 = 5000;
+const STORM: u64 = 1500;
 
 fn nothing_is_lost_at_the_default_size(rig: &Rig) -> Result<()> {
     let (_, stream) = watched(rig, &[], || rig.act(["storm", &STORM.to_string()]))?;
@@ -35,7 +35,7 @@ fn nothing_is_lost_at_the_default_size(rig: &Rig) -> Result<()> {
 
 fn nothing_is_lost_while_a_watch_starts(rig: &Rig) -> Result<()> {
     // Events come from the first moment on: each one that is numbered has a ring to go to.
-    for _ in 0..5 {
+    for _ in 0..3 {
         let storm = Process::start(&mut rig.actor_command(["storm", "100000"]), None)?;
         let watch = Watch::start(rig, &[])?;
         // Drops, and so ends, the storm.
@@ -87,8 +87,8 @@ fn the_largest_exec_fits_the_smallest_ring(rig: &Rig) -> Result<()> {
 }
 
 fn what_happened_before_sigint_is_delivered(rig: &Rig) -> Result<()> {
-    // Ten times, since the race is with the last event.
-    for _ in 0..10 {
+    // Five times, since the race is with the last event.
+    for _ in 0..5 {
         let (act, stream) = watched(rig, &[], || rig.act_os(&[&"spawn", &"3", &rig.actor(), &"exit", &"0"]))?;
         for child in act.children()? {
             stream.exit_of(&child)?;
