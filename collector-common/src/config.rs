@@ -31,8 +31,8 @@ pub struct TypeIds {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Filters {
-    /// Comms, each 16 bytes, NUL-padded.
-    pub comms: [[u64; 2]; FILTER_LEN_MAX],
+    /// Comms, each 16 bytes, NUL-padded. By 4 bytes, so that no part of [`Config`] needs padding.
+    pub comms: [[u32; 4]; FILTER_LEN_MAX],
     /// Process ids.
     pub pids: [u32; FILTER_LEN_MAX],
     /// Real user ids.
@@ -71,7 +71,7 @@ impl Config {
     /// A configuration that lets nothing be read.
     pub const NONE: Self = Self {
         filters: Filters {
-            comms: [[0; 2]; FILTER_LEN_MAX],
+            comms: [[0; 4]; FILTER_LEN_MAX],
             pids: [0; FILTER_LEN_MAX],
             uids: [0; FILTER_LEN_MAX],
             comms_len: 0,

@@ -72,8 +72,6 @@ offsets! {
     task_works: ["task_struct.task_works"];
     /// Threads that have not begun to exit.
     signal_live: ["signal_struct.live.counter"];
-    /// Threads not yet released.
-    signal_nr_threads: ["signal_struct.nr_threads"];
     /// SIGNAL_GROUP_EXIT and others.
     signal_flags: ["signal_struct.flags"];
     /// What the whole process ended with.

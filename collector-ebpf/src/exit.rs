@@ -24,11 +24,9 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     }
     let mut record = ExitRecord::default();
     task::fill::<R>(&mut record.task, task);
-    // Two threads can both find themselves the last where the tracepoint does not say; one of them tells.
-    if !told
-        && R::u32(signal, constant(&offsets.signal_nr_threads)) > 1
-        && !first_exit(record.task.pid, record.task.start_ns)
-    {
+    // Threads that end at once can each find themselves the last, where the tracepoint does not say; one of them tells.
+    // How many threads are left decides nothing: the others may be gone by now.
+    if !told && !first_exit(record.task.pid, record.task.start_ns) {
         return 0;
     }
     let Some(number) = Number::take(Hook::Exit) else { return 0 };

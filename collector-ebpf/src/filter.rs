@@ -1,6 +1,6 @@
 //! Which events are wanted. Runs first; what does not pass gets no number.
 
-use crate::raw::{config, constant, constant_u64, current_comm, current_ids, current_uid};
+use crate::raw::{config, constant, current_comm, current_ids, current_uid};
 
 /// Whether the current task's events are wanted.
 #[inline(always)]
@@ -34,8 +34,9 @@ fn comm_wanted() -> bool {
     let comm = current_comm();
     let len = constant(&filters.comms_len);
     let mut found = false;
-    for (index, [low, high]) in filters.comms.iter().enumerate() {
-        found |= (index as u32) < len && comm[0] == constant_u64(low) && comm[1] == constant_u64(high);
+    for (index, candidate) in filters.comms.iter().enumerate() {
+        let word = |at: usize| u64::from(constant(&candidate[at])) | u64::from(constant(&candidate[at + 1])) << 32;
+        found |= (index as u32) < len && comm[0] == word(0) && comm[1] == word(2);
     }
     found
 }

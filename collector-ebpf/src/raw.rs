@@ -45,8 +45,8 @@ static SLEEPING: Array<u64> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// Multi-threaded processes whose exit was told, by (pid, start), on kernels whose tracepoint does not say which
-/// thread was the last. Two of the last threads can each see themselves as that.
+/// Processes whose exit was told, by (pid, start), on kernels whose tracepoint does not say which thread was the last.
+/// It need remember a process only for as long as its last threads take to end side by side.
 #[map]
 static EXIT_TOLD: LruHashMap<[u64; 2], u8> = LruHashMap::with_max_entries(4096, 0);
 
@@ -59,13 +59,6 @@ pub(crate) fn config() -> &'static Config {
 #[inline(always)]
 pub(crate) fn constant(value: &'static u32) -> u32 {
     // SAFETY: a reference to a static u32 is readable and aligned.
-    unsafe { read_volatile(value) }
-}
-
-/// One 8-byte constant.
-#[inline(always)]
-pub(crate) fn constant_u64(value: &'static u64) -> u64 {
-    // SAFETY: a reference to a static u64 is readable and aligned.
     unsafe { read_volatile(value) }
 }
 

@@ -130,12 +130,12 @@ pub struct ProgramReport {
 }
 
 /// The loaded object. Programs stay attached until [`KernelObject::detach`] or drop.
-#[derive(Debug)]
 pub struct KernelObject {
     ebpf: Ebpf,
     layout: Layout,
     attached: Vec<AttachedHook>,
-    plans: Vec<RingPlan>,
+    /// Until they are taken.
+    rings: Vec<(Class, Vec<RingBuf<MapData>>)>,
     /// What [`KernelObject::missed`] said when the hooks were detached.
     missed_at_detach: Option<u64>,
 }
@@ -152,10 +152,21 @@ impl KernelObject {
         classes.dedup();
         let plans = RingPlan::all(&classes, online_cpus()?, &options.rings)?;
         let ebpf = load_object(&layout, options, own_pid(&layout)?)?;
-        let mut object = Self { ebpf, layout, attached: Vec::new(), plans, missed_at_detach: None };
+        let mut object =
+            Self { ebpf, layout, attached: Vec::new(), rings: Vec::new(), missed_at_detach: None };
+        for plan in &plans {
+            let rings = make_rings(&mut object.ebpf, plan)?;
+            object.rings.push((plan.class, rings));
+        }
         for &hook in hooks {
             let readers = object.load_program(hook, options.readers)?;
             object.attached.push(AttachedHook { hook, readers });
+        }
+        // Last: from the first event on, everything that it needs is there.
+        for attached in &object.attached {
+            let name = program_name(attached.hook, attached.readers);
+            let program = raw_tracepoint(&mut object.ebpf, &name)?;
+            program.attach(attached.hook.target()).map_err(refused(&format!("attaching {name}")))?;
         }
         Ok(object)
     }
@@ -197,38 +208,10 @@ impl KernelObject {
         &self.attached
     }
 
-    /// Makes a class's rings and gives every CPU one. Call once per class, before events are to be told: until then
-    /// they are counted as lost.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn take_rings(&mut self, class: Class) -> Result<Vec<RingBuf<MapData>>, LoadError> {
-        let Some(plan) = self.plans.iter().find(|plan| plan.class == class).copied() else {
-            return Ok(Vec::new());
-        };
-        let (map, name) = match class {
-            Class::Process => ("PROCESS_RINGS", "process_ring"),
-        };
-        let mut outer: ArrayOfMaps<_, MapData> =
-            ArrayOfMaps::try_from(self.ebpf.map_mut(map).ok_or_else(|| absent(map))?)
-                .map_err(refused(map))?;
-        let bytes = u32::try_from(plan.bytes)
-            .map_err(|_| LoadError::Unsupported(format!("ring of {} bytes", plan.bytes)))?;
-        let mut rings = Vec::with_capacity(plan.count);
-        for _ in 0..plan.count {
-            let form = aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, bytes, 0);
-            rings.push(
-                MapData::create(form, name, None).map_err(refused(&format!("a ring of {bytes} bytes")))?,
-            );
-        }
-        for cpu in 0..possible_cpus()? {
-            let index = u32::try_from(cpu).map_err(|_| LoadError::Unsupported(format!("cpu {cpu}")))?;
-            outer.set(index, &rings[cpu % plan.count], 0).map_err(refused(map))?;
-        }
-        rings
-            .into_iter()
-            .map(|ring| RingBuf::try_from(Map::RingBuf(ring)).map_err(refused("mapping a ring")))
-            .collect()
+    /// Takes a class's rings; empty if they were taken before or the class has none.
+    pub fn take_rings(&mut self, class: Class) -> Vec<RingBuf<MapData>> {
+        let at = self.rings.iter().position(|(of, _)| *of == class);
+        at.map(|at| self.rings.swap_remove(at).1).unwrap_or_default()
     }
 
     /// Maps the numbering slots.
@@ -291,10 +274,7 @@ impl KernelObject {
             let name = program_name(hook, readers);
             let program = raw_tracepoint(&mut self.ebpf, &name)?;
             match program.load().map_err(|error| Refusal::of_program(&error)) {
-                Ok(()) => {
-                    program.attach(hook.target()).map_err(refused(&format!("attaching {name}")))?;
-                    return Ok(readers);
-                }
+                Ok(()) => return Ok(readers),
                 Err(refusal) => {
                     tracing::debug!(program = name, %refusal, "program refused");
                     if let Some(log) = &refusal.verifier_log {
@@ -316,6 +296,30 @@ fn program_name(hook: Hook, readers: Readers) -> String {
 fn raw_tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, LoadError> {
     let program = ebpf.program_mut(name).ok_or_else(|| absent(name))?;
     program.try_into().map_err(refused(name))
+}
+
+/// Makes the rings of a class and gives every CPU one.
+fn make_rings(ebpf: &mut Ebpf, plan: &RingPlan) -> Result<Vec<RingBuf<MapData>>, LoadError> {
+    let (map, name) = match plan.class {
+        Class::Process => ("PROCESS_RINGS", "process_ring"),
+    };
+    let mut outer: ArrayOfMaps<_, MapData> =
+        ArrayOfMaps::try_from(ebpf.map_mut(map).ok_or_else(|| absent(map))?).map_err(refused(map))?;
+    let too_large = |what: &str| LoadError::Unsupported(format!("{what} is more than 32 bits hold"));
+    let bytes = u32::try_from(plan.bytes).map_err(|_| too_large("the ring size"))?;
+    let mut rings = Vec::with_capacity(plan.count);
+    for _ in 0..plan.count {
+        let form = aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, bytes, 0);
+        rings.push(MapData::create(form, name, None).map_err(refused(&format!("a ring of {bytes} bytes")))?);
+    }
+    for cpu in 0..possible_cpus()? {
+        let index = u32::try_from(cpu).map_err(|_| too_large("the number of CPUs"))?;
+        outer.set(index, &rings[cpu % plan.count], 0).map_err(refused(map))?;
+    }
+    rings
+        .into_iter()
+        .map(|ring| RingBuf::try_from(Map::RingBuf(ring)).map_err(refused("mapping a ring")))
+        .collect()
 }
 
 /// Parses the object, writes its constants, creates its maps. No program is loaded yet.

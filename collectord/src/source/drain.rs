@@ -83,11 +83,6 @@ pub(crate) struct Reader {
 struct QueueClosed;
 
 impl Reader {
-    /// Streams of a source that starts now.
-    pub(crate) fn numbering(slots: &Slots) -> Numbering {
-        Numbering::new(slots.cpus(), boot_ns())
-    }
-
     /// Reads until told to stop, then reads what is left. Call it on a thread of its own.
     pub(crate) fn run(mut self, queue: &mpsc::Sender<CollectionEvent>, runtime: &Handle) {
         self.converter.set_wall_offset(wall_offset_ns());

@@ -14,6 +14,7 @@ use collector_core::event::{ClassCoverage, CoverageEvent, EventClass, HookCovera
 use collector_core::{CollectionEvent, EventSource, SourceCaps};
 use convert::Converter;
 use drain::{Reader, ReaderCounters, StopSignal};
+use numbering::Numbering;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -55,8 +56,10 @@ impl KernelSource {
         let hooks = [Hook::Exec, Hook::Fork, Hook::Exit];
         let name = "process";
         let class = EventClass::Process;
+        // No event is older than this.
+        let before_ns = clock::boot_ns();
         let mut object = KernelObject::attach(&options.load, &hooks)?;
-        let rings = object.take_rings(Class::Process)?;
+        let rings = object.take_rings(Class::Process);
         let slots = Arc::new(object.slots()?);
         let stop =
             Arc::new(StopSignal::new().map_err(|error| LoadError::Unsupported(format!("eventfd: {error}")))?);
@@ -83,7 +86,7 @@ impl KernelSource {
             converter,
             counters: Arc::clone(&counters),
             stop: Arc::clone(&stop),
-            numbering: Reader::numbering(&slots),
+            numbering: Numbering::new(slots.cpus(), before_ns),
             slots: Arc::clone(&slots),
         };
         let filters = &options.load.filters;

@@ -161,9 +161,9 @@ fn fill<T>(
     Ok(u32::try_from(given).expect("at most FILTER_LEN_MAX"))
 }
 
-fn comm_words(comm: &Comm) -> [u64; 2] {
-    let word = |at: usize| u64::from_ne_bytes(comm[at..at + 8].try_into().expect("8 of 16 bytes"));
-    [word(0), word(8)]
+fn comm_words(comm: &Comm) -> [u32; 4] {
+    let (words, _) = comm.as_chunks();
+    std::array::from_fn(|at| u32::from_ne_bytes(words[at]))
 }
 
 fn parse_comm(text: &str) -> Result<Comm, String> {
