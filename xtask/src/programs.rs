@@ -39,7 +39,8 @@ impl Programs {
         // For the whole workspace: one package alone would be built with other features, everything below it again.
         let kernel_tests =
             built(&["test", "--workspace", "--test", KERNEL_TARGET, "--no-run"], KERNEL_TARGET)?;
-        let collectord = built(&["build", "--workspace", "--bin", DAEMON], DAEMON)?;
+        // What is shipped is what is tested, and an emulated machine reads its kernel's BTF twice as fast with it.
+        let collectord = built(&["build", "--release", "--package", DAEMON], DAEMON)?;
         let actor = exec::capture(Command::new(&kernel_tests).arg("--print-actor"))?;
         let actor = PathBuf::from(actor.trim());
         if !actor.is_file() {
