@@ -2,7 +2,7 @@
 //! what the kernel runs; nothing the caller can still change.
 
 use crate::raw::{ExecScratch, Number, Reader, config, constant, exec_scratch, now_ns};
-use crate::{filter, path, task};
+use crate::{filter, log, path, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{ARGV_BYTES_MAX, DropReason, Hook, PathLen, missing};
 
@@ -36,6 +36,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     fill_names::<R>(scratch, bprm);
     fill_argv::<R>(scratch, task);
     scratch.emit(number);
+    log::emitted!(ctx, "exec", scratch.record.header.seq);
     0
 }
 

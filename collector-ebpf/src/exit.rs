@@ -1,7 +1,7 @@
 //! `sched_process_exit(task[, group_dead])`: fires for every thread; a process ends once, with its last one.
 
 use crate::raw::{Number, Reader, config, constant, first_exit, now_ns};
-use crate::{filter, task};
+use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{ExitRecord, Hook, RecordKind};
 
@@ -40,5 +40,6 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     };
     number.fill(&mut record.header, RecordKind::Exit, size_of::<ExitRecord>() as u32);
     number.emit(&record);
+    log::emitted!(ctx, "exit", record.header.seq);
     0
 }

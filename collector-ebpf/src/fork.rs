@@ -1,7 +1,7 @@
 //! `sched_process_fork(parent, child)`: a task was created and has not run yet.
 
 use crate::raw::{Number, Reader, config, constant, current_ids, now_ns};
-use crate::{filter, task};
+use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{ForkRecord, Hook, RecordKind};
 
@@ -25,5 +25,6 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     record.child_start_ns = R::u64(child, constant(&offsets.task_start_boottime));
     number.fill(&mut record.header, RecordKind::Fork, size_of::<ForkRecord>() as u32);
     number.emit(&record);
+    log::emitted!(ctx, "fork", record.header.seq);
     0
 }

@@ -17,6 +17,7 @@ mod exec;
 mod exit;
 mod filter;
 mod fork;
+mod log;
 mod path;
 mod raw;
 mod task;

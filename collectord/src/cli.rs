@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::programs::{self, ProgramsArgs};
 use crate::watch::{self, WatchArgs};
 use clap::{Parser, Subcommand};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 
 /// Tells what every process starts and how it ends, as the kernel does it, without silent loss
@@ -58,10 +58,16 @@ impl Cli {
         let level = match self.verbose {
             0 => "warn",
             1 => "collectord=debug,collector_core=debug,warn",
-            _ => "collectord=trace,collector_core=trace,aya=debug,warn",
+            // collector_ebpf: the programs' own lines, if they were built with them.
+            _ => "collectord=trace,collector_core=trace,collector_ebpf=trace,warn",
         };
         let filter = EnvFilter::try_from_env("COLLECTORD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(std::io::stderr().is_terminal() && !no_color)
+            .with_writer(std::io::stderr);
         // An embedder or a second call may have set one: theirs stays.
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+        let _ = log.try_init();
     }
 }

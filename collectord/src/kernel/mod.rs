@@ -5,6 +5,8 @@ mod kfunc;
 mod layout;
 pub(crate) mod mapped;
 mod object;
+#[cfg(feature = "ebpf-log")]
+mod program_log;
 mod refusal;
 pub mod rings;
 

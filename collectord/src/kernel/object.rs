@@ -70,6 +70,9 @@ pub struct LoadOptions {
     pub btf: Option<PathBuf>,
     /// Ask the verifier for its whole log where it refuses a program, not only for its verdict.
     pub whole_verifier_log: bool,
+    /// Another kernel object than the committed one.
+    #[cfg(feature = "ebpf-log")]
+    pub object: Option<PathBuf>,
 }
 
 /// Why the object is not in the kernel.
@@ -138,6 +141,8 @@ pub struct KernelObject {
     rings: Vec<(Class, Vec<RingBuf<MapData>>)>,
     /// What [`KernelObject::missed`] said when the hooks were detached.
     missed_at_detach: Option<u64>,
+    #[cfg(feature = "ebpf-log")]
+    _log: Option<super::program_log::ProgramLog>,
 }
 
 impl KernelObject {
@@ -152,8 +157,19 @@ impl KernelObject {
         classes.dedup();
         let plans = RingPlan::all(&classes, online_cpus()?, &options.rings)?;
         let ebpf = load_object(&layout, options, own_pid(&layout)?)?;
-        let mut object =
-            Self { ebpf, layout, attached: Vec::new(), rings: Vec::new(), missed_at_detach: None };
+        let mut object = Self {
+            ebpf,
+            layout,
+            attached: Vec::new(),
+            rings: Vec::new(),
+            missed_at_detach: None,
+            #[cfg(feature = "ebpf-log")]
+            _log: None,
+        };
+        #[cfg(feature = "ebpf-log")]
+        {
+            object._log = options.object.as_ref().and_then(|_| super::program_log::start(&mut object.ebpf));
+        }
         for plan in &plans {
             let rings = make_rings(&mut object.ebpf, plan)?;
             object.rings.push((plan.class, rings));
@@ -333,7 +349,7 @@ fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<
         upid_bytes: layout.upid_bytes,
         inline_name_words: layout.inline_name_words,
     };
-    let mut object = OBJECT.to_vec();
+    let mut object = object_bytes(options)?;
     match layout.rdonly_cast {
         Some(id) => {
             let calls = kfunc::patch(&mut object, id);
@@ -355,6 +371,21 @@ fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<
         .map_max_entries("PROCESS_RINGS", u32::try_from(cpus).unwrap_or(u32::MAX))
         .load(&object)
         .map_err(refused("the maps"))
+}
+
+#[cfg(not(feature = "ebpf-log"))]
+fn object_bytes(_options: &LoadOptions) -> Result<Vec<u8>, LoadError> {
+    Ok(OBJECT.to_vec())
+}
+
+#[cfg(feature = "ebpf-log")]
+fn object_bytes(options: &LoadOptions) -> Result<Vec<u8>, LoadError> {
+    match &options.object {
+        None => Ok(OBJECT.to_vec()),
+        Some(path) => std::fs::read(path).map_err(|error| {
+            LoadError::Unsupported(format!("failed to read kernel object {}: {error}", path.display()))
+        }),
+    }
 }
 
 /// This process's id in the initial pid namespace, which the kernel programs see.

@@ -57,6 +57,11 @@ pub struct WatchArgs {
     /// BTF of the running kernel, if it exports none in /sys/kernel/btf/vmlinux
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+
+    /// Kernel object to load instead of the built-in one, such as one with log lines (`cargo xtask build-ebpf --log`)
+    #[cfg(feature = "ebpf-log")]
+    #[arg(long, value_name = "FILE")]
+    pub object: Option<PathBuf>,
 }
 
 /// An event that can be told.
@@ -134,6 +139,8 @@ impl WatchArgs {
             rings: RingOptions { sizes: self.ring_size.clone(), memory: Some(self.ring_memory) },
             btf: self.btf.clone(),
             whole_verifier_log,
+            #[cfg(feature = "ebpf-log")]
+            object: self.object.clone(),
         })
     }
 
