@@ -42,8 +42,11 @@ enum Command {
     /// Build the kernel programs into the committed object collector-ebpf/collector.bpf.o.
     BuildEbpf {
         /// Change nothing: fail if the committed object is not what the sources give.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "log")]
         check: bool,
+        /// Leave the committed object alone: build one whose programs write log lines, for debugging them.
+        #[arg(long)]
+        log: bool,
     },
     /// Build collectord and run `collectord watch`, the main job (as root).
     Run {
@@ -89,8 +92,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Setup { check: true } => return Ok(setup::check()),
         Command::Setup { check: false } => setup::install()?,
-        Command::BuildEbpf { check: false } => ebpf::build(&repo)?,
-        Command::BuildEbpf { check: true } => ebpf::check(&repo)?,
+        Command::BuildEbpf { check: true, .. } => ebpf::check(&repo)?,
+        Command::BuildEbpf { log: true, .. } => ebpf::build_with_log(&repo)?,
+        Command::BuildEbpf { .. } => ebpf::build(&repo)?,
         Command::Run { arguments } => watch::run(&repo, &arguments)?,
         Command::Ci => return Ok(ci::run(&repo)),
         Command::Test { part, setup, matrix, arguments } => {

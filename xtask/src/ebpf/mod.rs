@@ -15,6 +15,8 @@ use toolchain::Toolchain;
 
 const PACKAGE: &str = "collector-ebpf";
 const OBJECT: &str = "collector-ebpf/collector.bpf.o";
+/// The object's name in a target directory.
+const STRIPPED: &str = "collector.bpf.o";
 const STAMP: &str = "collector-ebpf/collector.bpf.txt";
 
 /// Rebuilds the committed object and the text beside it.
@@ -22,11 +24,27 @@ pub(crate) fn build(repo: &Repo) -> Result<()> {
     require_crate(repo)?;
     let toolchain = Toolchain::find()?;
     println!("kernel toolchain: {}", toolchain.route());
-    let object = compile(repo, &toolchain, &repo.target.join("ebpf"))?;
+    let object = compile(repo, &toolchain, &repo.target.join("ebpf"), &[])?;
     let stamp = Stamp::new(toolchain.versions()?, stamp::source_hashes(&repo.root)?, &object);
     write(&repo.path(OBJECT), &object)?;
     write(&repo.path(STAMP), stamp.to_text().as_bytes())?;
     println!("wrote {OBJECT} ({} bytes, sha256 {}) and {STAMP}", object.len(), stamp.object);
+    Ok(())
+}
+
+/// Builds an object whose programs write log lines, beside the committed one, and says how to use it.
+pub(crate) fn build_with_log(repo: &Repo) -> Result<()> {
+    require_crate(repo)?;
+    let toolchain = Toolchain::find()?;
+    println!("kernel toolchain: {}", toolchain.route());
+    let target = repo.target.join("ebpf-log");
+    compile(repo, &toolchain, &target, &["--features", "log"])?;
+    let object = target.join(STRIPPED);
+    println!("wrote {}; to read its lines:", object.display());
+    println!(
+        "  cargo run --package collectord --features ebpf-log -- watch -vv --object {}",
+        object.display()
+    );
     Ok(())
 }
 
@@ -60,7 +78,7 @@ pub(crate) fn check(repo: &Repo) -> Result<()> {
         return Ok(());
     }
     let scratch = Scratch::new(repo.target.join(format!("ebpf-check-{}", process::id())))?;
-    let rebuilt = compile(repo, &toolchain, &scratch.0)?;
+    let rebuilt = compile(repo, &toolchain, &scratch.0, &[])?;
     if rebuilt != committed {
         bail!(
             "{OBJECT} is not what its sources give: committed {} bytes, sha256 {}; rebuilt {} bytes, sha256 {}",
@@ -79,11 +97,12 @@ pub(crate) fn check(repo: &Repo) -> Result<()> {
 }
 
 /// Compiles, links and strips; gives the object's bytes.
-fn compile(repo: &Repo, toolchain: &Toolchain, target: &Path) -> Result<Vec<u8>> {
+fn compile(repo: &Repo, toolchain: &Toolchain, target: &Path, more: &[&str]) -> Result<Vec<u8>> {
     let mut cargo = toolchain.cargo();
     cargo
         .current_dir(repo.path(PACKAGE))
         .args(["build", "--release", "--locked", "--package", PACKAGE, "--target", toolchain::TARGET])
+        .args(more)
         .arg("--target-dir")
         .arg(target)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(repo, target)?);
@@ -91,7 +110,7 @@ fn compile(repo: &Repo, toolchain: &Toolchain, target: &Path) -> Result<Vec<u8>>
     exec::run(&mut cargo)?;
 
     let linked = target.join(toolchain::TARGET).join("release").join(PACKAGE);
-    let stripped = target.join("collector.bpf.o");
+    let stripped = target.join(STRIPPED);
     exec::run(Command::new(&toolchain.objcopy).arg("--strip-debug").arg(&linked).arg(&stripped))?;
     read(&stripped)
 }
