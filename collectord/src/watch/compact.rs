@@ -108,10 +108,10 @@ impl Lines {
         self.painted(color, &format!("{:<5}", event.body.name()));
         let _ = write!(self.out, " {:>7} {user:<10} ", event.process.pid);
         let mut names = String::new();
-        escape_into(&mut names, event.process.name.as_bytes());
+        name_word(&mut names, &event.process.name);
         names.push('(');
         match event.identity.as_ref().and_then(|identity| identity.parent_name.as_ref()) {
-            Some(parent) => escape_into(&mut names, parent.as_bytes()),
+            Some(parent) => name_word(&mut names, parent),
             None => {
                 let _ = write!(names, "{}", event.process.ppid);
             }
@@ -140,7 +140,7 @@ impl Lines {
 
     fn exec(&mut self, exec: &Exec) {
         match &exec.path {
-            Some(path) => escape_into(&mut self.out, path.as_bytes()),
+            Some(path) => self.argument(path.as_bytes()),
             None => self.out.push('?'),
         }
         for (index, arg) in exec.args().enumerate() {
@@ -160,7 +160,7 @@ impl Lines {
         if let Some(script) = &exec.script {
             self.out.push_str(" [script ");
             match &script.path {
-                Some(path) => escape_into(&mut self.out, path.as_bytes()),
+                Some(path) => self.argument(path.as_bytes()),
                 None => self.out.push('?'),
             }
             self.out.push(']');
@@ -170,15 +170,9 @@ impl Lines {
         }
     }
 
-    /// An argument in quotes if it would not stand for one word; a quote inside is `\x22`.
+    /// A path or an argument. One that begins like a mark of the line's own (`(argv0)`, `[fileless]`) is no mark.
     fn argument(&mut self, arg: &[u8]) {
-        let mut text = String::with_capacity(arg.len());
-        escape_into(&mut text, arg);
-        if text.is_empty() || text.contains(|character: char| character.is_whitespace() || character == '"') {
-            let _ = write!(self.out, "\"{}\"", text.replace('"', "\\x22"));
-        } else {
-            self.out.push_str(&text);
-        }
+        word(&mut self.out, arg, |text| text.starts_with(['(', '[']));
     }
 
     fn exit(&mut self, exit: &Exit) {
@@ -280,6 +274,23 @@ impl Lines {
             self.users.insert(uid, name.clone());
         }
         name
+    }
+}
+
+/// A process's name, which the parent's follows in parentheses.
+fn name_word(out: &mut String, name: &Text) {
+    word(out, name.as_bytes(), |text| text.contains(['(', ')']));
+}
+
+/// Text in quotes if it would not stand for one word, or if it is `marked`; a quote inside is `\x22`.
+fn word(out: &mut String, bytes: &[u8], marked: impl FnOnce(&str) -> bool) {
+    let mut text = String::with_capacity(bytes.len());
+    escape_into(&mut text, bytes);
+    let is_apart = |character: char| character.is_whitespace() || character == '"';
+    if text.is_empty() || text.contains(is_apart) || marked(&text) {
+        let _ = write!(out, "\"{}\"", text.replace('"', "\\x22"));
+    } else {
+        out.push_str(&text);
     }
 }
 
