@@ -35,7 +35,8 @@ fn comm_wanted() -> bool {
     let len = constant(&filters.comms_len);
     let mut found = false;
     for (index, candidate) in filters.comms.iter().enumerate() {
-        let word = |at: usize| u64::from(constant(&candidate[at])) | u64::from(constant(&candidate[at + 1])) << 32;
+        let word =
+            |at: usize| u64::from(constant(&candidate[at])) | u64::from(constant(&candidate[at + 1])) << 32;
         found |= (index as u32) < len && comm[0] == word(0) && comm[1] == word(2);
     }
     found

@@ -1,0 +1,103 @@
+//! All unsafe code of the kernel programs: constants and helpers here, the two families of readers, the scratch in which
+//! an exec record is put together, and numbers that end in a ring or in a counter.
+//!
+//! The verifier proves memory safety of the result on every load; what stands here keeps Rust's own rules beside it.
+#![allow(unsafe_code)]
+
+mod number;
+mod reader;
+mod scratch;
+
+pub(crate) use number::{Number, first_exit};
+pub(crate) use reader::{Direct, Portable, Reader};
+pub(crate) use scratch::{ExecScratch, NameOffsets, exec_scratch};
+
+use aya_ebpf::helpers::generated as helper;
+use collector_common::Config;
+use core::ptr::read_volatile;
+
+/// The object's constants; userspace writes them before the load and freezes them.
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config::NONE;
+
+/// The constants.
+pub(crate) fn config() -> &'static Config {
+    &CONFIG
+}
+
+/// One constant. The compiler must not believe the value in the object file.
+#[inline(always)]
+pub(crate) fn constant(value: &'static u32) -> u32 {
+    // SAFETY: a reference to a static u32 is readable and aligned.
+    unsafe { read_volatile(value) }
+}
+
+/// Process and thread id of the current task, of the initial pid namespace.
+#[inline(always)]
+pub(crate) fn current_ids() -> (u32, u32) {
+    // SAFETY: the helper has no preconditions.
+    let both = unsafe { helper::bpf_get_current_pid_tgid() };
+    ((both >> 32) as u32, both as u32)
+}
+
+/// Real user id of the current task.
+#[inline(always)]
+pub(crate) fn current_uid() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { helper::bpf_get_current_uid_gid() as u32 }
+}
+
+/// The current task's comm, NUL-padded.
+#[inline(always)]
+pub(crate) fn current_comm() -> [u64; 2] {
+    let mut comm = [0u64; 2];
+    // SAFETY: the buffer has the 16 bytes that are named.
+    unsafe { helper::bpf_get_current_comm((&raw mut comm).cast(), 16) };
+    comm
+}
+
+/// Id of the current task's cgroup in the unified hierarchy.
+#[inline(always)]
+pub(crate) fn current_cgroup_id() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { helper::bpf_get_current_cgroup_id() }
+}
+
+/// `CLOCK_BOOTTIME` in ns.
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { helper::bpf_ktime_get_boot_ns() }
+}
+
+/// Reads 4 bytes of kernel memory; 0 if they cannot be read. For addresses that are computed at run time, which a
+/// typed pointer cannot have.
+#[inline(always)]
+pub(crate) fn probe_u32(address: u64) -> u32 {
+    let mut value = 0u32;
+    // SAFETY: `value` has 4 bytes; the helper survives any address and fills with zeros on a fault.
+    unsafe { helper::bpf_probe_read_kernel((&raw mut value).cast(), 4, address as *const _) };
+    value
+}
+
+/// Reads 8 bytes of kernel memory; 0 if they cannot be read.
+#[inline(always)]
+pub(crate) fn probe_u64(address: u64) -> u64 {
+    let mut value = 0u64;
+    // SAFETY: as for `probe_u32`, with 8 bytes.
+    unsafe { helper::bpf_probe_read_kernel((&raw mut value).cast(), 8, address as *const _) };
+    value
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program in which this can be reached.
+    loop {}
+}
+
+/// Kernel helpers and kfuncs need a GPL-compatible licence.
+// SAFETY: the loader reads this section and name.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,116 @@
+//! Numbers, and where they end: in a ring, or in a counter of losses.
+
+use aya_ebpf::btf_maps::{ArrayOfMaps, RingBuf};
+use aya_ebpf::helpers::generated as helper;
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, LruHashMap};
+use collector_common::{DropReason, Hook, RecordHeader, RecordKind, StreamSlot};
+use core::ptr::{read_volatile, write_volatile};
+
+/// `BPF_F_MMAPABLE`: userspace maps the array and reads it without a system call.
+const MMAPABLE: u32 = 1 << 10;
+/// `BPF_NOEXIST`
+const NOEXIST: u64 = 1;
+/// `BPF_RB_NO_WAKEUP`
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_FORCE_WAKEUP`
+const FORCE_WAKEUP: u64 = 2;
+
+/// The rings of the process class, one per CPU (or one for several, if there are many CPUs). The loader sets both
+/// sizes: what stands here is the form.
+#[btf_map]
+static PROCESS_RINGS: ArrayOfMaps<RingBuf<u8, 4096>, 1> = ArrayOfMaps::new();
+
+/// Numbers and losses, slot `cpu * hooks + hook`; the loader sets the size.
+#[map]
+static COUNTERS: Array<StreamSlot> = Array::with_max_entries(1, MMAPABLE);
+
+/// Per class, 1 while its reader sleeps and wants to be woken.
+#[map]
+static SLEEPING: Array<u64> = Array::with_max_entries(1, MMAPABLE);
+
+/// Processes whose exit was told, by (pid, start), on kernels whose tracepoint does not say which thread was the last.
+/// It need remember a process only for as long as its last threads take to end side by side.
+#[map]
+static EXIT_TOLD: LruHashMap<[u64; 2], u8> = LruHashMap::with_max_entries(4096, 0);
+
+/// A number that was given and not yet used: it ends in `output` or in `drop`.
+pub(crate) struct Number {
+    slot: *mut StreamSlot,
+    seq: u64,
+    cpu: u32,
+    hook: Hook,
+}
+
+impl Number {
+    /// Takes the next number of this CPU and hook.
+    #[inline(always)]
+    pub(crate) fn take(hook: Hook) -> Option<Self> {
+        // SAFETY: the helper has no preconditions.
+        let cpu = unsafe { helper::bpf_get_smp_processor_id() };
+        let slot = COUNTERS.get_ptr_mut(cpu * Hook::ALL.len() as u32 + hook as u32)?;
+        // SAFETY: the slot belongs to this CPU and this program, which is not entered twice; userspace only reads.
+        let seq = unsafe { read_volatile(&raw const (*slot).generated) };
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*slot).generated, seq + 1) };
+        Some(Self { slot, seq, cpu, hook })
+    }
+
+    /// Counts the event as lost.
+    #[inline(always)]
+    pub(crate) fn drop(self, reason: DropReason) {
+        // SAFETY: as in `take`; the index is a constant below the array's length.
+        let counter = unsafe { (&raw mut (*self.slot).dropped).cast::<u64>().add(reason as usize) };
+        // SAFETY: as in `take`.
+        unsafe { write_volatile(counter, read_volatile(counter) + 1) };
+    }
+
+    /// Writes the header but for `missing`.
+    #[inline(always)]
+    pub(crate) fn fill(&self, header: &mut RecordHeader, kind: RecordKind, len: u32) {
+        header.seq = self.seq;
+        header.len = len;
+        header.kind = kind as u16;
+        header.hook = self.hook as u16;
+        header.cpu = self.cpu;
+    }
+
+    /// Puts a finished fixed-size record into the CPU's ring.
+    #[inline(always)]
+    pub(crate) fn emit<T>(self, record: &T) {
+        self.output((&raw const *record).cast(), size_of::<T>() as u32);
+    }
+
+    #[inline(always)]
+    pub(super) fn output(self, record: *const u8, len: u32) {
+        let Some(ring) = PROCESS_RINGS.get(self.cpu) else { return self.drop(DropReason::NoRing) };
+        let ring = (&raw const *ring).cast_mut().cast();
+        // SAFETY: callers pass a record of `len` readable bytes; the verifier checks it again.
+        let failed =
+            unsafe { helper::bpf_ringbuf_output(ring, record.cast_mut().cast(), u64::from(len), wakeup()) };
+        if failed != 0 {
+            self.drop(DropReason::RingFull);
+        }
+    }
+}
+
+/// One forced wakeup when the reader has said that it sleeps, none otherwise: a wakeup costs 7 us.
+#[inline(always)]
+fn wakeup() -> u64 {
+    let Some(sleeping) = SLEEPING.get_ptr_mut(0) else { return FORCE_WAKEUP };
+    // SAFETY: the value is 8 bytes in a map; a lost race with another CPU costs one needless wakeup.
+    if unsafe { read_volatile(sleeping) } == 0 {
+        return NO_WAKEUP;
+    }
+    // SAFETY: as above.
+    unsafe { write_volatile(sleeping, 0) };
+    FORCE_WAKEUP
+}
+
+/// Whether this is the first time that a process's exit is told. A map that cannot take the entry says yes: twice is
+/// better than never.
+#[inline(always)]
+pub(crate) fn first_exit(pid: u32, start_ns: u64) -> bool {
+    const EEXIST: i32 = -17;
+    EXIT_TOLD.insert(&[u64::from(pid), start_ns], &1, NOEXIST) != Err(EEXIST)
+}

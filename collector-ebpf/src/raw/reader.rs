@@ -1,0 +1,157 @@
+//! How kernel objects are read: by typed pointers, or by probe reads.
+
+use super::{probe_u32, probe_u64};
+use crate::path;
+use aya_ebpf::helpers::generated as helper;
+use core::ptr::read_volatile;
+
+/// How kernel objects are read. A field that cannot be read is 0 in both families.
+pub(crate) trait Reader: Copy {
+    /// Whether short names are read word by word from the dentry, rather than by one call from where they lie.
+    const NAMES_BY_WORD: bool;
+    /// A kernel object.
+    type Ptr: Copy;
+    /// The current task.
+    fn current() -> Self::Ptr;
+    /// The object at an address, of the type with this BTF id.
+    fn object(address: u64, type_id: u32) -> Self::Ptr;
+    /// The object's address.
+    fn address(object: Self::Ptr) -> u64;
+    /// Whether two are the same object.
+    fn same(a: Self::Ptr, b: Self::Ptr) -> bool;
+    /// A 4-byte field.
+    fn u32(object: Self::Ptr, offset: u32) -> u32;
+    /// An 8-byte field.
+    fn u64(object: Self::Ptr, offset: u32) -> u64;
+    /// A field that points to another object.
+    fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr;
+    /// Appends the names of the path that was started in the exec scratch; the path's flags.
+    fn walk_path() -> u64;
+}
+
+/// Typed pointers and direct loads. The verifier knows each pointer's kernel type and lets a load that would fault
+/// give 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Direct;
+
+impl Reader for Direct {
+    const NAMES_BY_WORD: bool = true;
+    type Ptr = *const u8;
+
+    #[inline(always)]
+    fn current() -> Self::Ptr {
+        // SAFETY: the helper has no preconditions.
+        unsafe { helper::bpf_get_current_task_btf() as usize as *const u8 }
+    }
+
+    /// A call of a helper number that no kernel has; the loader makes it a call of the kfunc `bpf_rdonly_cast`, whose
+    /// number only the running kernel's BTF tells.
+    #[inline(always)]
+    fn object(address: u64, type_id: u32) -> Self::Ptr {
+        // SAFETY: calls by number are how BPF calls; the loader refuses an object whose call it could not rewrite.
+        let cast: unsafe extern "C" fn(*const u8, u32) -> *const u8 =
+            unsafe { core::mem::transmute(0x7fff_0001_usize) };
+        // SAFETY: the kfunc takes any address; the verifier types the result.
+        unsafe { cast(address as *const u8, type_id) }
+    }
+
+    #[inline(always)]
+    fn address(object: Self::Ptr) -> u64 {
+        object as u64
+    }
+
+    #[inline(always)]
+    fn same(a: Self::Ptr, b: Self::Ptr) -> bool {
+        a == b
+    }
+
+    #[inline(always)]
+    fn u32(object: Self::Ptr, offset: u32) -> u32 {
+        // SAFETY: the verifier checks offset and size against the object's BTF type; a fault gives 0.
+        unsafe { read_volatile(object.wrapping_add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn u64(object: Self::Ptr, offset: u32) -> u64 {
+        // SAFETY: as for `u32`.
+        unsafe { read_volatile(object.wrapping_add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr {
+        // SAFETY: as for `u32`; the verifier gives the loaded pointer the field's type.
+        unsafe { read_volatile(object.wrapping_add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn walk_path() -> u64 {
+        walk_path_direct()
+    }
+}
+
+/// A global function: the verifier walks it once, and not again at each of its calls. Its arguments lie in the scratch,
+/// for to such a function a kernel pointer is no number.
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_path_direct() -> u64 {
+    u64::from(path::walk::<Direct>())
+}
+
+/// Probe reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Reader for Portable {
+    const NAMES_BY_WORD: bool = false;
+    type Ptr = u64;
+
+    #[inline(always)]
+    fn current() -> Self::Ptr {
+        // SAFETY: the helper has no preconditions.
+        unsafe { helper::bpf_get_current_task() }
+    }
+
+    #[inline(always)]
+    fn object(address: u64, _type_id: u32) -> Self::Ptr {
+        address
+    }
+
+    #[inline(always)]
+    fn address(object: Self::Ptr) -> u64 {
+        object
+    }
+
+    #[inline(always)]
+    fn same(a: Self::Ptr, b: Self::Ptr) -> bool {
+        a == b
+    }
+
+    #[inline(always)]
+    fn u32(object: Self::Ptr, offset: u32) -> u32 {
+        probe_u32(object.wrapping_add(u64::from(offset)))
+    }
+
+    #[inline(always)]
+    fn u64(object: Self::Ptr, offset: u32) -> u64 {
+        probe_u64(object.wrapping_add(u64::from(offset)))
+    }
+
+    #[inline(always)]
+    fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr {
+        probe_u64(object.wrapping_add(u64::from(offset)))
+    }
+
+    #[inline(always)]
+    fn walk_path() -> u64 {
+        walk_path_portable()
+    }
+}
+
+/// See [`walk_path_direct`].
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_path_portable() -> u64 {
+    u64::from(path::walk::<Portable>())
+}

@@ -1,0 +1,218 @@
+//! Where an exec record and its text are put together: a per-CPU map value, too large for a stack.
+
+use super::number::Number;
+use super::reader::Reader;
+use super::{config, constant};
+use aya_ebpf::helpers::generated as helper;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
+use collector_common::{DropReason, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, RecordKind};
+use core::ptr::{read_volatile, write_volatile};
+
+/// Where exec records are put together.
+#[map]
+static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Bytes of the text buffer: what a per-CPU map value (32 KiB at most) leaves.
+const TEXT_BYTES: u32 = 32768 - 32 - size_of::<ExecRecord>() as u32;
+
+/// Bytes of all paths of a record, rounded up to a power of two.
+const PATHS_BYTES_MAX: u32 = 16384;
+const _: () =
+    assert!(3 * PATH_BYTES_MAX <= PATHS_BYTES_MAX && PATHS_BYTES_MAX + NAME_BYTES_MAX + 1 < TEXT_BYTES);
+
+/// Where a dentry keeps its name.
+pub(crate) struct NameOffsets {
+    len: u32,
+    inline: u32,
+    external: u32,
+}
+
+impl NameOffsets {
+    #[inline(always)]
+    pub(crate) fn load() -> Self {
+        let offsets = &config().offsets;
+        Self {
+            len: constant(&offsets.dentry_name_len),
+            inline: constant(&offsets.dentry_inline),
+            external: constant(&offsets.dentry_name),
+        }
+    }
+}
+
+/// A record under construction and its text.
+#[repr(C)]
+pub(crate) struct ExecScratch {
+    /// Text bytes written. It lives here, not in a register: a verifier that tracked it through a path walk would
+    /// see a new state at every step.
+    text_len: u32,
+    /// Bytes of the path under construction, kept or not. The same reason.
+    path_total: u32,
+    /// An address found by a search. The same reason.
+    found: u64,
+    /// Addresses of the mount and the name at which the path under construction starts.
+    path_start: [u64; 2],
+    pub(crate) record: ExecRecord,
+    text: [u8; TEXT_BYTES as usize],
+}
+
+/// Stores the 8 bytes of a name's word. One store instruction: by bytes, a path walk takes nearly twice as long.
+#[inline(always)]
+fn store_word(to: *mut u8, word: u32, value: u64) {
+    // SAFETY: the caller has 40 bytes there. The address need not be aligned: a BPF store has no such rule where the
+    // kernel's verifier allows it (x86-64, arm64), and volatile keeps the compiler from assuming anything else.
+    unsafe { write_volatile(to.wrapping_add(word as usize * 8).cast::<u64>(), value) };
+}
+
+/// The exec program's scratch.
+#[inline(always)]
+pub(crate) fn exec_scratch() -> Option<&'static mut ExecScratch> {
+    // SAFETY: the value is this CPU's and this program's; the kernel does not enter a program twice on one CPU, so
+    // this is the only reference. Any bytes are a valid `ExecScratch`.
+    EXEC_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
+impl ExecScratch {
+    #[inline(always)]
+    pub(crate) fn text_len(&self) -> u32 {
+        // SAFETY: a reference is readable; volatile only keeps the value out of registers.
+        unsafe { read_volatile(&raw const self.text_len) }
+    }
+
+    #[inline(always)]
+    fn set_text_len(&mut self, len: u32) {
+        // SAFETY: a mutable reference is writable.
+        unsafe { write_volatile(&raw mut self.text_len, len) };
+    }
+
+    #[inline(always)]
+    pub(crate) fn path_total(&self) -> u32 {
+        // SAFETY: a reference is readable.
+        unsafe { read_volatile(&raw const self.path_total) }
+    }
+
+    #[inline(always)]
+    fn set_path_total(&mut self, len: u32) {
+        // SAFETY: a mutable reference is writable.
+        unsafe { write_volatile(&raw mut self.path_total, len) };
+    }
+
+    #[inline(always)]
+    pub(crate) fn found(&self) -> u64 {
+        // SAFETY: a reference is readable.
+        unsafe { read_volatile(&raw const self.found) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_found(&mut self, address: u64) {
+        // SAFETY: a mutable reference is writable.
+        unsafe { write_volatile(&raw mut self.found, address) };
+    }
+
+    /// Empties the text.
+    #[inline(always)]
+    pub(crate) fn clear_text(&mut self) {
+        self.set_text_len(0);
+    }
+
+    /// Starts a path at a name in a mount. Paths stand first in the text, so that their positions stay below
+    /// `PATHS_BYTES_MAX`.
+    #[inline(always)]
+    pub(crate) fn start_path(&mut self, vfsmount: u64, dentry: u64) {
+        self.set_path_total(0);
+        // SAFETY: a mutable reference is writable; volatile, so that the called function finds it there.
+        unsafe { write_volatile(&raw mut self.path_start, [vfsmount, dentry]) };
+    }
+
+    /// Where the path under construction starts: addresses of the mount and of the name.
+    #[inline(always)]
+    pub(crate) fn path_start(&self) -> (u64, u64) {
+        // SAFETY: a reference is readable.
+        let [vfsmount, dentry] = unsafe { read_volatile(&raw const self.path_start) };
+        (vfsmount, dentry)
+    }
+
+    /// Where the text goes on, if `room` bytes are left there.
+    #[inline(always)]
+    fn end(&mut self, room: u32) -> Option<*mut u8> {
+        let at = self.text_len();
+        if at > TEXT_BYTES - room {
+            return None;
+        }
+        // SAFETY: `at` lies within the text, as was just checked.
+        Some(unsafe { (&raw mut self.text).cast::<u8>().add(at as usize) })
+    }
+
+    /// Appends a dentry's name and a NUL to the path under construction, as long as the path has room. Branches are
+    /// few on purpose: the verifier walks each of them at every step of every path.
+    #[inline(always)]
+    pub(crate) fn push_name<R: Reader>(&mut self, dentry: R::Ptr, names: &NameOffsets) {
+        let len = u64::from(R::u32(dentry, names.len) & NAME_BYTES_MAX);
+        let total = u64::from(self.path_total()) + len + 1;
+        self.set_path_total(total as u32);
+        let at = u64::from(self.text_len());
+        // All ones if the path is full: then the position stays, and what is written behind it does not count.
+        let full = ((i64::from(PATH_BYTES_MAX) - total as i64) >> 63) as u64;
+        self.set_text_len((at + ((len + 1) & !full)) as u32);
+        // Cannot change the value (three paths of 4096 bytes); the verifier does not know.
+        let at = at & u64::from(PATHS_BYTES_MAX - 1);
+        // SAFETY: masked, the position and 256 bytes behind it lie within the text.
+        let to = unsafe { (&raw mut self.text).cast::<u8>().add(at as usize) };
+        // Read anew, so that the compiler makes no second loop for the other answer.
+        let inline_words = u64::from(constant(&config().inline_name_words));
+        // The kernel ends every name with a NUL of its own.
+        if R::NAMES_BY_WORD && len < inline_words * 8 {
+            for word in 0..4 {
+                store_word(to, word, R::u64(dentry, names.inline + word * 8));
+            }
+            if inline_words > 4 {
+                store_word(to, 4, R::u64(dentry, names.inline + 32));
+            }
+        } else {
+            let name = R::u64(dentry, names.external);
+            // SAFETY: `len` is at most 255, and 256 bytes are there.
+            unsafe { helper::bpf_probe_read_kernel(to.cast(), len as u32 + 1, name as *const _) };
+        }
+    }
+
+    /// Appends a kernel string and its NUL: the bytes appended, 0 if it could not be read.
+    #[inline(always)]
+    pub(crate) fn push_kernel_str(&mut self, address: u64) -> u32 {
+        let Some(to) = self.end(PATH_BYTES_MAX) else { return 0 };
+        // SAFETY: the room was checked; the helper survives any address.
+        let len =
+            unsafe { helper::bpf_probe_read_kernel_str(to.cast(), PATH_BYTES_MAX, address as *const _) };
+        if len <= 0 || len > i64::from(PATH_BYTES_MAX) {
+            return 0;
+        }
+        self.set_text_len(self.text_len() + len as u32);
+        len as u32
+    }
+
+    /// Appends up to `ARGV_BYTES_MAX` bytes of user memory: whether they could be read.
+    #[inline(always)]
+    pub(crate) fn push_user<const MAX: u32>(&mut self, address: u64, len: u32) -> bool {
+        let Some(to) = self.end(MAX) else { return false };
+        if len == 0 || len > MAX {
+            return len == 0;
+        }
+        // SAFETY: room and length were checked; the helper survives any address.
+        let failed = unsafe { helper::bpf_probe_read_user(to.cast(), len, address as *const _) } != 0;
+        if !failed {
+            self.set_text_len(self.text_len() + len);
+        }
+        !failed
+    }
+
+    /// Writes record and text into the CPU's ring.
+    #[inline(always)]
+    pub(crate) fn emit(&mut self, number: Number) {
+        let len = self.text_len();
+        if len > TEXT_BYTES {
+            return number.drop(DropReason::Oversize);
+        }
+        let len = size_of::<ExecRecord>() as u32 + len;
+        number.fill(&mut self.record.header, RecordKind::Exec, len);
+        number.output((&raw const self.record).cast(), len);
+    }
+}
