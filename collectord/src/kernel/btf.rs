@@ -81,7 +81,7 @@ impl Btf {
         let end = at + type_len;
         while at < end {
             let this = btf.read_type(at)?;
-            let id = btf.types.len() as u32;
+            let id = u32::try_from(btf.types.len()).map_err(|_| BtfError::Bounds(at))?;
             if matches!(this.kind, KIND_STRUCT | KIND_FUNC | KIND_TYPEDEF) {
                 let name = btf.string(this.name);
                 if !name.is_empty() && wanted(name) {

@@ -6,7 +6,7 @@ use super::refusal::{Refusal, missing_capabilities};
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
 use super::{OBJECT, kfunc};
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
-use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
+use aya::programs::{ProgramInfo, RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use collector_common::{Class, Config, Filters, Hook};
@@ -203,7 +203,7 @@ impl KernelObject {
                 let info = program.info().ok();
                 reports.push(ProgramReport {
                     verified: loaded
-                        .map(|()| info.as_ref().and_then(|info| info.verified_instruction_count())),
+                        .map(|()| info.as_ref().and_then(ProgramInfo::verified_instruction_count)),
                     jited_bytes: info.map_or(0, |info| info.size_jitted()),
                     name,
                     hook,

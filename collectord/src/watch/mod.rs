@@ -59,7 +59,7 @@ async fn collect(source: KernelSource, args: &WatchArgs) -> anyhow::Result<RunRe
             shutdown.shutdown();
         });
     }
-    Ok(collector.run_to_report().await?)
+    collector.run_to_report().await
 }
 
 fn sink(args: &WatchArgs) -> Box<dyn EventSink> {
