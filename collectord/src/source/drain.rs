@@ -3,7 +3,7 @@
 
 use super::clock::{boot_ns, wall_offset_ns};
 use super::convert::Converter;
-use super::numbering::{Gap, Numbering, Repeated};
+use super::numbering::{Gap, Numbering, WrongNumber};
 use crate::kernel::mapped::{MappedWords, Slots};
 use aya::maps::{MapData, RingBuf};
 use collector_common::{DecodeError, Hook, Record};
@@ -237,7 +237,7 @@ enum RecordError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     #[error(transparent)]
-    Repeated(#[from] Repeated),
+    Number(#[from] WrongNumber),
     #[error("record says cpu {0}, which this machine cannot have")]
     Cpu(u32),
     #[error("hook {0:?} is none of this source's")]
@@ -257,7 +257,7 @@ fn read_record(
     if cpu >= slots.cpus() {
         return Err(RecordError::Cpu(event.cpu));
     }
-    let gap = numbering.came(cpu, hook, event.seq, event.ktime_ns, || slots.read(cpu, hook as usize).1)?;
+    let gap = numbering.came(cpu, hook, event.seq, event.ktime_ns, || slots.read(cpu, hook as usize))?;
     Ok((event, gap))
 }
 

@@ -23,14 +23,15 @@ pub(crate) struct Gap {
     pub(crate) before_ns: u64,
 }
 
-/// A number that was seen before.
+/// A number that cannot be the record's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("stream {stream} of cpu {cpu} gave number {seq} again, {expected} was next")]
-pub(crate) struct Repeated {
-    stream: &'static str,
-    cpu: usize,
-    seq: u64,
-    expected: u64,
+pub(crate) enum WrongNumber {
+    /// It was seen or told before.
+    #[error("stream {stream} of cpu {cpu} gave number {seq} again, {expected} was next")]
+    Repeated { stream: &'static str, cpu: usize, seq: u64, expected: u64 },
+    /// The programs have not come that far.
+    #[error("stream {stream} of cpu {cpu} gave number {seq}, and only {generated} were given")]
+    NotGiven { stream: &'static str, cpu: usize, seq: u64, generated: u64 },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,21 +63,29 @@ impl Numbering {
         self.malformed += 1;
     }
 
-    /// A record came. `dropped` gives the stream's loss counters, and is asked only if numbers are missing.
+    /// A record came. `counters` gives the numbers given and lost in the stream, and is asked only if numbers are
+    /// missing.
     pub(crate) fn came(
         &mut self,
         cpu: usize,
         hook: Hook,
         seq: u64,
         ktime_ns: u64,
-        dropped: impl FnOnce() -> [u64; DROP_REASONS],
-    ) -> Result<Option<Gap>, Repeated> {
-        let stream = &mut self.streams[index(cpu, hook)];
-        if seq < stream.next {
-            return Err(Repeated { stream: hook.stream(), cpu, seq, expected: stream.next });
-        }
-        let missing = seq - stream.next;
-        let gap = (missing > 0).then(|| self.take(cpu, hook, missing, dropped(), ktime_ns));
+        counters: impl FnOnce() -> (u64, [u64; DROP_REASONS]),
+    ) -> Result<Option<Gap>, WrongNumber> {
+        let expected = self.streams[index(cpu, hook)].next;
+        let gap = match seq.checked_sub(expected) {
+            None => return Err(WrongNumber::Repeated { stream: hook.stream(), cpu, seq, expected }),
+            Some(0) => None,
+            Some(missing) => {
+                let (generated, dropped) = counters();
+                // Believed, it would tell numbers as lost that are yet to come, and refuse them when they come.
+                if seq >= generated {
+                    return Err(WrongNumber::NotGiven { stream: hook.stream(), cpu, seq, generated });
+                }
+                Some(self.take(cpu, hook, missing, dropped, ktime_ns))
+            }
+        };
         let stream = &mut self.streams[index(cpu, hook)];
         stream.next = seq + 1;
         stream.last_ns = ktime_ns;
@@ -157,11 +166,13 @@ fn untold(dropped: &[u64; DROP_REASONS], told: &[u64; DROP_REASONS]) -> [u64; DR
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests {
     use super::*;
 
     const FULL: [u64; DROP_REASONS] = [3, 0, 0, 0];
-    const NONE: [u64; DROP_REASONS] = [0; DROP_REASONS];
+    const NONE: (u64, [u64; DROP_REASONS]) = (9, [0; DROP_REASONS]);
 
     fn numbering() -> Numbering {
         Numbering::new(2, 1000)
@@ -180,7 +191,7 @@ mod tests {
     fn gap_names_numbers_reason_and_times() {
         let mut numbering = numbering();
         numbering.came(0, Hook::Exit, 0, 2000, || NONE).unwrap();
-        let gap = numbering.came(0, Hook::Exit, 4, 3000, || FULL).unwrap().unwrap();
+        let gap = numbering.came(0, Hook::Exit, 4, 3000, || (5, FULL)).unwrap().unwrap();
         assert_eq!((gap.first_seq, gap.last_seq), (1, 3));
         assert_eq!(gap.reasons, [("ring_full", 3)]);
         assert_eq!((gap.after_ns, gap.before_ns), (2000, 3000));
@@ -202,6 +213,16 @@ mod tests {
     }
 
     #[test]
+    fn number_that_was_not_given_yet_is_refused_and_changes_nothing() {
+        let mut numbering = numbering();
+        for seq in [3, u64::MAX] {
+            let refused = Err(WrongNumber::NotGiven { stream: "exec", cpu: 0, seq, generated: 3 });
+            assert_eq!(numbering.came(0, Hook::Exec, seq, 1, || (3, FULL)), refused);
+        }
+        assert_eq!(numbering.came(0, Hook::Exec, 0, 1, || NONE), Ok(None));
+    }
+
+    #[test]
     fn tail_loss_is_told_once() {
         let mut numbering = numbering();
         numbering.came(0, Hook::Exec, 0, 1, || NONE).unwrap();
@@ -216,14 +237,14 @@ mod tests {
         let mut numbering = numbering();
         // Numbers 0 to 3 were given, three are lost, one is on its way.
         assert_eq!(numbering.reconcile(0, Hook::Exec, (4, FULL), 1), None);
-        assert_eq!(numbering.came(0, Hook::Exec, 0, 1, || FULL), Ok(None));
+        assert_eq!(numbering.came(0, Hook::Exec, 0, 1, || (4, FULL)), Ok(None));
         assert!(numbering.reconcile(0, Hook::Exec, (4, FULL), 1).is_some());
     }
 
     #[test]
     fn counters_that_ran_ahead_are_told_later() {
         let mut numbering = numbering();
-        let gap = numbering.came(0, Hook::Exec, 2, 1, || FULL).unwrap().unwrap();
+        let gap = numbering.came(0, Hook::Exec, 2, 1, || (4, FULL)).unwrap().unwrap();
         assert_eq!(gap.reasons, [("ring_full", 2)]);
         let gap = numbering.reconcile(0, Hook::Exec, (4, FULL), 2).unwrap();
         assert_eq!(gap.reasons, [("ring_full", 1)]);
@@ -233,7 +254,7 @@ mod tests {
     fn mixed_malformed_and_unexplained_are_told_apart() {
         let mut numbering = numbering();
         numbering.malformed();
-        let gap = numbering.came(0, Hook::Exec, 4, 1, || [1, 1, 0, 0]).unwrap().unwrap();
+        let gap = numbering.came(0, Hook::Exec, 4, 1, || (5, [1, 1, 0, 0])).unwrap().unwrap();
         assert_eq!(gap.reasons, [("ring_full", 1), ("no_ring", 1), ("malformed", 1), ("unexplained", 1)]);
     }
 }
