@@ -9,6 +9,7 @@
 
 mod cli;
 mod cost;
+mod embed;
 mod event;
 mod exec;
 mod exit;
@@ -50,6 +51,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("cli", cli::TESTS),
     ("privileges", privileges::TESTS),
     ("cost", cost::TESTS),
+    ("embed", embed::TESTS),
 ];
 
 fn main() -> ExitCode {
