@@ -277,3 +277,6 @@ fn loss(class: EventClass, gap: &Gap, converter: &Converter) -> CollectionEvent 
         reasons: gap.reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
     }))
 }
+
+#[cfg(test)]
+mod tests;

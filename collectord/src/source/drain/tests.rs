@@ -1,0 +1,181 @@
+//! The reader without a kernel: its counters lie in a file in memory, its records in fixtures.
+
+use super::super::convert::fixtures::{Bytes, converter, exit};
+use super::*;
+use collector_common::{DROP_REASONS, StreamSlot};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use zerocopy::IntoBytes;
+
+const CPUS: usize = 2;
+const PAGE_BYTES: u64 = 4096;
+
+/// The counters that the kernel programs would write.
+struct Counters(File);
+
+impl Counters {
+    fn new() -> Self {
+        let file = File::from(memfd_create("counters", MFdFlags::empty()).unwrap());
+        file.set_len(PAGE_BYTES).unwrap();
+        Self(file)
+    }
+
+    fn set(&self, cpu: usize, hook: Hook, generated: u64, ring_full: u64) {
+        let mut dropped = [0; DROP_REASONS];
+        dropped[0] = ring_full;
+        let slot = StreamSlot { generated, dropped, ..StreamSlot::default() };
+        let at = (cpu * Hook::ALL.len() + hook as usize) * size_of::<StreamSlot>();
+        self.0.write_all_at(slot.as_bytes(), at as u64).unwrap();
+    }
+
+    fn slots(&self) -> Slots {
+        Slots::new(&self.0, CPUS, Hook::ALL.len()).unwrap()
+    }
+}
+
+/// The exit record of the fixtures with another number and CPU.
+fn numbered(seq: u64, cpu: u32) -> Bytes {
+    exit(|record| {
+        record.header.seq = seq;
+        record.header.cpu = cpu;
+    })
+}
+
+fn read(bytes: &Bytes, numbering: &mut Numbering, counters: &Counters) -> Result<Option<Gap>, String> {
+    let read = read_record(bytes.get(), &mut converter(), numbering, &counters.slots());
+    read.map(|(_, gap)| gap).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_gap_before_a_record_is_found_with_its_reason() {
+    let (counters, mut numbering) = (Counters::new(), Numbering::new(CPUS, 1));
+    counters.set(1, Hook::Exit, 3, 2);
+    let gap = read(&numbered(2, 1), &mut numbering, &counters).unwrap().unwrap();
+    assert_eq!((gap.cpu, gap.hook, gap.first_seq, gap.last_seq), (1, Hook::Exit, 0, 1));
+    assert_eq!(gap.reasons, [("ring_full", 2)]);
+}
+
+#[test]
+fn a_record_of_a_cpu_that_the_machine_cannot_have_is_refused() {
+    let (counters, mut numbering) = (Counters::new(), Numbering::new(CPUS, 1));
+    for cpu in [2, u32::MAX] {
+        let error = read(&numbered(0, cpu), &mut numbering, &counters).unwrap_err();
+        assert!(error.contains(&cpu.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn a_number_that_came_before_or_was_not_given_is_refused() {
+    let (counters, mut numbering) = (Counters::new(), Numbering::new(CPUS, 1));
+    counters.set(0, Hook::Exit, 2, 0);
+    assert_eq!(read(&numbered(0, 0), &mut numbering, &counters), Ok(None));
+    assert!(read(&numbered(0, 0), &mut numbering, &counters).unwrap_err().contains("again"));
+    for seq in [2, u64::MAX] {
+        assert!(read(&numbered(seq, 0), &mut numbering, &counters).unwrap_err().contains("only 2"));
+    }
+    assert_eq!(read(&numbered(1, 0), &mut numbering, &counters), Ok(None));
+}
+
+#[test]
+fn a_record_of_another_sources_hook_is_refused() {
+    let mut foreign =
+        Converter::new(vec![None; Hook::ALL.len()], Vec::new(), &collector_common::Offsets::NONE);
+    let (counters, mut numbering) = (Counters::new(), Numbering::new(CPUS, 1));
+    let error =
+        read_record(numbered(0, 0).get(), &mut foreign, &mut numbering, &counters.slots()).unwrap_err();
+    assert!(matches!(error, RecordError::Hook(Hook::Exit)), "{error}");
+    assert!(numbering.is_settled(0, Hook::Exit, 0), "it takes no number of ours");
+}
+
+/// A reader without rings.
+fn reader(counters: &Counters) -> (Reader, Arc<ReaderCounters>, Arc<StopSignal>) {
+    let sleeping = Counters::new();
+    let counted = Arc::new(ReaderCounters::default());
+    let stop = Arc::new(StopSignal::new().unwrap());
+    let reader = Reader {
+        class: EventClass::Process,
+        hooks: Hook::ALL.to_vec(),
+        rings: Vec::new(),
+        slots: Arc::new(counters.slots()),
+        sleeping: MappedWords::new(&sleeping.0, 1, true).unwrap(),
+        converter: converter(),
+        counters: Arc::clone(&counted),
+        stop: Arc::clone(&stop),
+        numbering: Numbering::new(CPUS, 1),
+    };
+    (reader, counted, stop)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
+}
+
+fn gap_of(event: Option<CollectionEvent>) -> (LossGap, u64, Vec<(String, u64)>) {
+    let Some(CollectionEvent::Loss(loss)) = event else { panic!("{event:?}") };
+    (loss.gap.unwrap(), loss.count, loss.reasons.into_iter().collect())
+}
+
+#[test]
+fn losses_that_no_event_shows_are_told_while_it_runs_and_the_rest_at_the_stop() {
+    let (counters, runtime) = (Counters::new(), runtime());
+    let (reader, counted, stop) = reader(&counters);
+    // All lost on CPU 0; on CPU 1 a number is on its way that will not come.
+    counters.set(0, Hook::Exec, 5, 5);
+    counters.set(1, Hook::Fork, 3, 2);
+    let (tx, mut rx) = mpsc::channel(1);
+    let handle = runtime.handle().clone();
+    let thread = std::thread::spawn(move || reader.run(&tx, &handle));
+    let (gap, count, reasons) = gap_of(rx.blocking_recv());
+    assert_eq!((gap.stream.as_str(), gap.cpu, gap.first_seq, gap.last_seq, count), ("exec", 0, 0, 4, 5));
+    assert_eq!(reasons, [("ring_full".to_owned(), 5)]);
+    assert!(!counted.drained.load(Ordering::Acquire), "it was not told to stop");
+    stop.stop();
+    let (gap, count, reasons) = gap_of(rx.blocking_recv());
+    assert_eq!((gap.stream.as_str(), gap.cpu, gap.first_seq, gap.last_seq, count), ("fork", 1, 0, 2, 3));
+    assert_eq!(reasons, [("ring_full".to_owned(), 2), ("unexplained".to_owned(), 1)]);
+    assert_eq!(rx.blocking_recv(), None);
+    thread.join().unwrap();
+    assert!(counted.drained.load(Ordering::Acquire));
+    assert_eq!(counted.sent.load(Ordering::Acquire), 0, "a loss is no event of the books");
+}
+
+#[test]
+fn a_closed_queue_ends_it_undrained() {
+    let (counters, runtime) = (Counters::new(), runtime());
+    let (reader, counted, _stop) = reader(&counters);
+    counters.set(0, Hook::Exec, 5, 5);
+    let (tx, rx) = mpsc::channel(1);
+    drop(rx);
+    reader.run(&tx, runtime.handle());
+    assert!(!counted.drained.load(Ordering::Acquire));
+}
+
+#[test]
+fn a_batch_larger_than_the_queue_waits_for_room_and_keeps_its_order() {
+    let (counters, runtime) = (Counters::new(), runtime());
+    let (reader, counted, _stop) = reader(&counters);
+    const EVENTS: u64 = 100;
+    let mut converter = converter();
+    let mut batch: Vec<_> = (0..EVENTS)
+        .map(|seq| {
+            let bytes = numbered(seq, 0);
+            let (hook, record) = Record::parse(bytes.get()).unwrap();
+            CollectionEvent::Kernel(Box::new(converter.event(hook, &record).unwrap()))
+        })
+        .collect();
+    let (tx, mut rx) = mpsc::channel(7);
+    let handle = runtime.handle().clone();
+    let thread = std::thread::spawn(move || {
+        assert!(reader.send(&mut batch, &tx, &handle).is_ok());
+        assert!(batch.is_empty());
+    });
+    for seq in 0..EVENTS {
+        let Some(CollectionEvent::Kernel(event)) = rx.blocking_recv() else {
+            panic!("event {seq} is missing")
+        };
+        assert_eq!(event.seq, seq);
+    }
+    thread.join().unwrap();
+    assert_eq!(counted.sent.load(Ordering::Acquire), EVENTS);
+}
