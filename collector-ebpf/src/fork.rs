@@ -3,15 +3,15 @@
 use crate::raw::{Number, Reader, config, constant, current_ids, now_ns};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
-use collector_common::{ForkRecord, Hook, RecordKind};
+use collector_common::{FORK_THREAD, ForkRecord, Hook, RecordKind};
 
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let offsets = &config().offsets;
     let child = R::object(ctx.arg(1), constant(&config().types.task));
     let child_pid = R::u32(child, constant(&offsets.task_tgid));
-    // A thread, not a process.
-    if child_pid == current_ids().0 || !filter::wanted() {
+    let thread = child_pid == current_ids().0;
+    if (thread && constant(&config().fork_threads) == 0) || !filter::wanted() {
         return 0;
     }
     let Some(number) = Number::take(Hook::Fork) else { return 0 };
@@ -23,6 +23,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     record.child_pid = child_pid;
     record.child_tid = R::u32(child, constant(&offsets.task_pid));
     record.child_start_ns = R::u64(child, constant(&offsets.task_start_boottime));
+    record.flags = if thread { FORK_THREAD } else { 0 };
     number.fill(&mut record.header, RecordKind::Fork, size_of::<ForkRecord>() as u32);
     number.emit(&record);
     log::emitted!(ctx, "fork", record.header.seq);

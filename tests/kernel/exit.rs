@@ -18,6 +18,7 @@ crate::tests![
     the_start_is_that_of_proc_stat_and_the_same_in_exec_and_exit,
     a_process_without_an_exec_ends_with_its_exit,
     forks_are_told_when_asked_for,
+    threads_are_told_when_asked_for,
     forks_are_counted_as_internal_when_not_asked_for,
 ];
 
@@ -143,6 +144,25 @@ fn forks_are_told_when_asked_for(rig: &Rig) -> Result<()> {
     let thread = stream.of_kind("fork").find(|fork| fork.flag("fork.thread").unwrap_or(true));
     ensure!(thread.is_none(), "a thread is told: {thread:?}");
     stream.none_from_the_collector()
+}
+
+fn threads_are_told_when_asked_for(rig: &Rig) -> Result<()> {
+    const THREADS: usize = 16;
+    let flags = ["--events", "fork,exit", "--threads"];
+    let (act, stream) = watched(rig, &flags, || rig.act(["short-threads", &THREADS.to_string(), "0"]))?;
+    let child = &act.children()?[0];
+    let threads: Vec<_> = stream.of_kind("fork").filter(|fork| fork.pid() == child.pid).collect();
+    ensure!(threads.len() == THREADS, "{} of {THREADS} threads are told", threads.len());
+    let mut tids = Vec::new();
+    for thread in threads {
+        ensure!(thread.flag("fork.thread")?, "no thread: {}", thread.0);
+        ensure!(thread.number("fork.child_pid")? == child.pid, "of another process: {}", thread.0);
+        tids.push(thread.number("fork.child_tid")?);
+    }
+    tids.sort_unstable();
+    tids.dedup();
+    ensure!(tids.len() == THREADS && !tids.contains(&child.pid), "thread ids: {tids:?}");
+    stream.exit_of(child).map(drop)
 }
 
 fn forks_are_counted_as_internal_when_not_asked_for(rig: &Rig) -> Result<()> {

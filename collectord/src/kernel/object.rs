@@ -62,6 +62,8 @@ impl ReadersChoice {
 pub struct LoadOptions {
     /// Which events are wanted.
     pub filters: Filters,
+    /// New threads are fork events too.
+    pub fork_threads: bool,
     /// Which family of readers.
     pub readers: ReadersChoice,
     /// Sizes of the rings.
@@ -345,6 +347,7 @@ fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<
         offsets: layout.offsets,
         types: layout.types,
         self_pid,
+        fork_threads: u32::from(options.fork_threads),
         exit_tells_group_dead: u32::from(layout.exit_tells_group_dead),
         upid_bytes: layout.upid_bytes,
         inline_name_words: layout.inline_name_words,

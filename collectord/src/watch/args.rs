@@ -14,6 +14,10 @@ pub struct WatchArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["exec", "exit"])]
     pub events: Vec<EventName>,
 
+    /// With --events fork: tell new threads too, not only new processes
+    #[arg(long)]
+    pub threads: bool,
+
     /// How to write them: aligned lines for people, or JSON lines [default: compact on a terminal, else json]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
@@ -108,13 +112,22 @@ pub enum ReadersArg {
 /// A comm, NUL-padded as the kernel has it.
 pub type Comm = [u8; COMM_BYTES];
 
-/// A flag whose values are each right and together are not.
+/// Flags that are each right and together are not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{flag} is given {given} times, and {max} is the most")]
-pub struct TooMany {
-    flag: &'static str,
-    given: usize,
-    max: usize,
+pub enum FlagError {
+    /// More values of one filter than the kernel programs compare.
+    #[error("{flag} is given {given} times, and {max} is the most")]
+    TooMany {
+        /// The flag.
+        flag: &'static str,
+        /// How often it is given.
+        given: usize,
+        /// How often it may be.
+        max: usize,
+    },
+    /// Threads are told as forks.
+    #[error("--threads is about forks: add --events fork")]
+    ThreadsWithoutFork,
 }
 
 impl WatchArgs {
@@ -126,8 +139,11 @@ impl WatchArgs {
     /// How to load the kernel object.
     ///
     /// # Errors
-    /// If a filter has more values than the kernel programs compare.
-    pub fn load_options(&self, whole_verifier_log: bool) -> Result<LoadOptions, TooMany> {
+    /// If flags do not go together, or a filter has more values than the kernel programs compare.
+    pub fn load_options(&self, whole_verifier_log: bool) -> Result<LoadOptions, FlagError> {
+        if self.threads && !self.events.contains(&EventName::Fork) {
+            return Err(FlagError::ThreadsWithoutFork);
+        }
         let readers = match self.readers {
             ReadersArg::Auto => ReadersChoice::Auto,
             ReadersArg::Direct => ReadersChoice::Only(Readers::Direct),
@@ -135,6 +151,7 @@ impl WatchArgs {
         };
         Ok(LoadOptions {
             filters: self.filters()?,
+            fork_threads: self.threads,
             readers,
             rings: RingOptions { sizes: self.ring_size.clone(), memory: Some(self.ring_memory) },
             btf: self.btf.clone(),
@@ -144,7 +161,7 @@ impl WatchArgs {
         })
     }
 
-    fn filters(&self) -> Result<Filters, TooMany> {
+    fn filters(&self) -> Result<Filters, FlagError> {
         let mut filters = Filters::default();
         filters.pids_len = fill("--pid", &mut filters.pids, self.pid.iter().copied())?;
         filters.uids_len = fill("--uid", &mut filters.uids, self.uid.iter().copied())?;
@@ -157,10 +174,10 @@ fn fill<T>(
     flag: &'static str,
     slots: &mut [T; FILTER_LEN_MAX],
     values: impl ExactSizeIterator<Item = T>,
-) -> Result<u32, TooMany> {
+) -> Result<u32, FlagError> {
     let given = values.len();
     if given > FILTER_LEN_MAX {
-        return Err(TooMany { flag, given, max: FILTER_LEN_MAX });
+        return Err(FlagError::TooMany { flag, given, max: FILTER_LEN_MAX });
     }
     for (slot, value) in slots.iter_mut().zip(values) {
         *slot = value;

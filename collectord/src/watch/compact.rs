@@ -122,7 +122,10 @@ impl Lines {
             KernelBody::Exec(exec) => self.exec(exec),
             KernelBody::Exit(exit) => self.exit(exit),
             KernelBody::Fork(fork) => {
-                let _ = write!(self.out, "child {}", fork.child_pid);
+                let _ = match fork.thread {
+                    true => write!(self.out, "thread {}", fork.child_tid),
+                    false => write!(self.out, "child {}", fork.child_pid),
+                };
             }
             _ => {}
         }
