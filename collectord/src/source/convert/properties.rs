@@ -248,8 +248,19 @@ impl Words<'_> {
     }
 }
 
-/// What a compact line shows of an exec: comm, path, arguments without an argv[0] that is the path, script.
-fn texts_of_compact(line: &str) -> (Vec<u8>, Vec<u8>, Option<Vec<u8>>, Vec<Vec<u8>>, Option<Vec<u8>>) {
+/// What a compact line shows of an exec.
+#[derive(Debug, PartialEq)]
+struct Shown {
+    comm: Vec<u8>,
+    path: Vec<u8>,
+    /// Unless it is the path.
+    argv_0: Option<Vec<u8>>,
+    /// Behind argv[0].
+    args: Vec<Vec<u8>>,
+    script: Option<Vec<u8>>,
+}
+
+fn shown_by_compact(line: &str) -> Shown {
     let (time, rest) = line.split_at(13);
     assert!(time.bytes().filter(|&byte| byte == b':').count() == 2, "{line}");
     let mut words = Words(rest);
@@ -271,7 +282,7 @@ fn texts_of_compact(line: &str) -> (Vec<u8>, Vec<u8>, Option<Vec<u8>>, Vec<Vec<u
         }
     }
     assert_eq!(words.0, "", "{line}");
-    (comm, path, argv_0, args, script)
+    Shown { comm, path, argv_0, args, script }
 }
 
 #[test]
@@ -296,15 +307,14 @@ fn any_bytes_come_back_exactly_from_one_safe_line_of_each_format() {
         for (seed, ((texts, json), compact)) in seeds.zip(texts.iter().zip(&json).zip(&compact)) {
             assert!(is_safe(json) && is_safe(compact), "seed {seed}:\n{json}\n{compact}");
             assert_eq!(&texts_of_json(json), texts, "seed {seed}: {json}");
-            let shown_argv_0 = texts.args.first().filter(|&argv_0| *argv_0 != texts.path);
-            let expected = (
-                texts.comm.clone(),
-                texts.path.clone(),
-                shown_argv_0.cloned(),
-                texts.args.iter().skip(1).cloned().collect::<Vec<_>>(),
-                texts.script.clone(),
-            );
-            assert_eq!(texts_of_compact(compact), expected, "seed {seed}: {compact}");
+            let shown = Shown {
+                argv_0: texts.args.first().filter(|&argv_0| *argv_0 != texts.path).cloned(),
+                args: texts.args.iter().skip(1).cloned().collect(),
+                comm: texts.comm.clone(),
+                path: texts.path.clone(),
+                script: texts.script.clone(),
+            };
+            assert_eq!(shown_by_compact(compact), shown, "seed {seed}: {compact}");
         }
     }
 }
