@@ -257,4 +257,13 @@ mod tests {
         let gap = numbering.came(0, Hook::Exec, 4, 1, || (5, [1, 1, 0, 0])).unwrap().unwrap();
         assert_eq!(gap.reasons, [("ring_full", 1), ("no_ring", 1), ("malformed", 1), ("unexplained", 1)]);
     }
+    #[test]
+    fn a_malformed_record_explains_one_number() {
+        let mut numbering = numbering();
+        numbering.malformed();
+        let gap = numbering.came(0, Hook::Exec, 1, 1, || NONE).unwrap().unwrap();
+        assert_eq!(gap.reasons, [("malformed", 1)]);
+        let gap = numbering.came(0, Hook::Exec, 3, 1, || NONE).unwrap().unwrap();
+        assert_eq!(gap.reasons, [("unexplained", 1)]);
+    }
 }
