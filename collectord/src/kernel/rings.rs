@@ -78,8 +78,9 @@ impl RingPlan {
                 if let Some(bytes) = sized(class) {
                     return Ok(Self { class, bytes, count: cpus });
                 }
-                let share = budget / preferred.max(1) * preferred_bytes(class);
-                Self::within(class, cpus, share)
+                // In 128 bits, so that neither the product overflows nor a small budget is rounded to nothing.
+                let share = u128::from(budget) * u128::from(preferred_bytes(class)) / u128::from(preferred);
+                Self::within(class, cpus, u64::try_from(share).expect("a share is at most the budget"))
             })
             .collect()
     }
@@ -129,6 +130,14 @@ mod tests {
         let shared = plan(8, 4 * RING_BYTES_MIN).unwrap();
         assert_eq!((shared.bytes, shared.count), (RING_BYTES_MIN, 4));
         assert!(plan(8, RING_BYTES_MIN - 1).is_err());
+    }
+
+    #[test]
+    fn the_whole_budget_is_shared_out() {
+        let between = plan(1, RING_MEMORY_DEFAULT / 64 + RING_BYTES_MIN).unwrap();
+        assert_eq!((between.bytes, between.count), (512 * 1024, 1));
+        let largest = plan(2, u64::MAX).unwrap();
+        assert_eq!((largest.bytes, largest.count), (1024 * 1024, 2));
     }
 
     #[test]
