@@ -59,6 +59,8 @@ pub struct Config {
     pub types: TypeIds,
     /// The collector's own process, never reported.
     pub self_pid: u32,
+    /// Bit per hook: its records wake no sleeping reader, since nobody waits for them.
+    pub quiet_hooks: u32,
     /// 1 if new threads are told, not only new processes.
     pub fork_threads: u32,
     /// 1 if `sched_process_exit` says itself whether the process ends (6.16 and newer).
@@ -84,6 +86,7 @@ impl Config {
         offsets: Offsets::NONE,
         types: TypeIds { task: 0, bprm: 0, file: 0, mount: 0, callback: 0, dentry: 0 },
         self_pid: 0,
+        quiet_hooks: 0,
         fork_threads: 0,
         exit_tells_group_dead: 0,
         upid_bytes: 0,

@@ -1,5 +1,6 @@
 //! Numbers, and where they end: in a ring, or in a counter of losses.
 
+use super::{config, constant};
 use aya_ebpf::btf_maps::{ArrayOfMaps, RingBuf};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::{btf_map, map};
@@ -86,8 +87,9 @@ impl Number {
         let Some(ring) = PROCESS_RINGS.get(self.cpu) else { return self.drop(DropReason::NoRing) };
         let ring = (&raw const *ring).cast_mut().cast();
         // SAFETY: callers pass a record of `len` readable bytes; the verifier checks it again.
-        let failed =
-            unsafe { helper::bpf_ringbuf_output(ring, record.cast_mut().cast(), u64::from(len), wakeup()) };
+        let failed = unsafe {
+            helper::bpf_ringbuf_output(ring, record.cast_mut().cast(), u64::from(len), wakeup(self.hook))
+        };
         if failed != 0 {
             self.drop(DropReason::RingFull);
         }
@@ -96,7 +98,10 @@ impl Number {
 
 /// One forced wakeup when the reader has said that it sleeps, none otherwise: a wakeup costs 7 us.
 #[inline(always)]
-fn wakeup() -> u64 {
+fn wakeup(hook: Hook) -> u64 {
+    if constant(&config().quiet_hooks) & (1 << hook as u32) != 0 {
+        return NO_WAKEUP;
+    }
     let Some(sleeping) = SLEEPING.get_ptr_mut(0) else { return FORCE_WAKEUP };
     // SAFETY: the value is 8 bytes in a map; a lost race with another CPU costs one needless wakeup.
     if unsafe { read_volatile(sleeping) } == 0 {

@@ -62,6 +62,8 @@ impl ReadersChoice {
 pub struct LoadOptions {
     /// Which events are wanted.
     pub filters: Filters,
+    /// Hooks whose records wake no sleeping reader: they are read with the next that does, or within its sleep's length.
+    pub quiet: Vec<Hook>,
     /// New threads are fork events too.
     pub fork_threads: bool,
     /// Which family of readers.
@@ -347,6 +349,7 @@ fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<
         offsets: layout.offsets,
         types: layout.types,
         self_pid,
+        quiet_hooks: options.quiet.iter().fold(0, |bits, hook| bits | 1 << *hook as u32),
         fork_threads: u32::from(options.fork_threads),
         exit_tells_group_dead: u32::from(layout.exit_tells_group_dead),
         upid_bytes: layout.upid_bytes,

@@ -4,6 +4,7 @@ mod clock;
 mod convert;
 mod drain;
 mod numbering;
+mod order;
 
 use crate::kernel::mapped::Slots;
 use crate::kernel::{AttachedHook, KernelObject, LoadError, LoadOptions};
@@ -15,6 +16,7 @@ use collector_core::{CollectionEvent, EventSource, SourceCaps};
 use convert::Converter;
 use drain::{Reader, ReaderCounters, StopSignal};
 use numbering::Numbering;
+use order::InOrder;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -58,7 +60,9 @@ impl KernelSource {
         let class = EventClass::Process;
         // No event is older than this.
         let before_ns = clock::boot_ns();
-        let mut object = KernelObject::attach(&options.load, &hooks)?;
+        let internal = |hook: &Hook| !options.told.contains(hook);
+        let quiet = hooks.iter().copied().filter(internal).collect();
+        let mut object = KernelObject::attach(&LoadOptions { quiet, ..options.load.clone() }, &hooks)?;
         let rings = object.take_rings(Class::Process);
         let slots = Arc::new(object.slots()?);
         let stop =
@@ -76,8 +80,8 @@ impl KernelSource {
                 })
             })
         });
-        let internal = Hook::ALL.iter().map(|hook| !options.told.contains(hook));
-        let converter = Converter::new(origins.collect(), internal.collect(), &object.layout().offsets);
+        let internal = Hook::ALL.iter().map(internal).collect();
+        let converter = Converter::new(origins.collect(), internal, &object.layout().offsets);
         let reader = Reader {
             class,
             hooks: hooks.to_vec(),
@@ -87,6 +91,7 @@ impl KernelSource {
             counters: Arc::clone(&counters),
             stop: Arc::clone(&stop),
             numbering: Numbering::new(slots.cpus(), before_ns),
+            order: InOrder::default(),
             slots: Arc::clone(&slots),
         };
         let filters = &options.load.filters;

@@ -158,6 +158,7 @@ impl WatchArgs {
             whole_verifier_log,
             #[cfg(feature = "ebpf-log")]
             object: self.object.clone(),
+            ..LoadOptions::default()
         })
     }
 

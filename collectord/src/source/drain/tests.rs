@@ -103,6 +103,7 @@ fn reader(counters: &Counters) -> (Reader, Arc<ReaderCounters>, Arc<StopSignal>)
         counters: Arc::clone(&counted),
         stop: Arc::clone(&stop),
         numbering: Numbering::new(CPUS, 1),
+        order: InOrder::default(),
     };
     (reader, counted, stop)
 }
