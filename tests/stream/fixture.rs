@@ -72,7 +72,14 @@ fn escaped(line: &str) -> String {
         .collect()
 }
 
-fn with(lines: &mut [String], at: usize, change: impl FnOnce(&mut Value)) {
+/// Takes the numbering out of a loss; its count stays.
+pub(crate) fn without_numbers(loss: &mut Value) {
+    for key in ["stream", "cpu", "first_seq", "last_seq", "t_first", "t_last"] {
+        remove(loss, key);
+    }
+}
+
+pub(crate) fn with(lines: &mut [String], at: usize, change: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_str(&lines[at]).unwrap();
     change(&mut value);
     lines[at] = value.to_string();
@@ -206,6 +213,28 @@ pub(crate) const BREACHES: &[Breach] = &[
     })),
     breach!("a count that is not the gap", "count 2, but numbers 2 to 4", |l| with(l, 4, |e| e["count"] =
         json!(2))),
+    breach!("a loss with half of its numbering", "numbers without first_seq, last_seq", |l| with(
+        l,
+        4,
+        |e| {
+            remove(e, "first_seq");
+            remove(e, "last_seq");
+        }
+    )),
+    breach!("a loss with nothing but a stream", "numbers without cpu, first_seq", |l| with(l, 4, |e| {
+        without_numbers(e);
+        e["stream"] = json!("task");
+    })),
+    breach!("a count without numbers that the summary has not", "but losses told: 4", |l| with(l, 4, |e| {
+        without_numbers(e);
+        e["count"] = json!(4);
+    })),
+    breach!("more holes than were lost without numbers", "neither in the stream nor told", |l| {
+        with(l, 4, without_numbers);
+        with(l, 5, |e| e["seq"] = json!(6));
+    }),
+    breach!("skipped runs with a stream", "unknown key \"stream\"", |l| with(l, 6, |e| e["stream"] =
+        json!("task"))),
     breach!("a loss without a class", "class is not there", |l| with(l, 4, |e| remove(e, "class"))),
     breach!("a loss without a count", "count is not there", |l| with(l, 4, |e| remove(e, "count"))),
     breach!("a loss without a reason", "exactly one of reason and reasons", |l| with(l, 4, |e| remove(

@@ -6,7 +6,8 @@ mod fixture;
 mod other_checker;
 
 use collector_tests::stream::{Ending, check};
-use fixture::{BREACHES, good};
+use fixture::{BREACHES, good, with, without_numbers};
+use serde_json::json;
 use std::process::{Command, Stdio};
 
 pub(crate) fn bytes(lines: &[String]) -> Vec<u8> {
@@ -29,6 +30,47 @@ fn each_broken_rule_is_named() {
         let named = report.faults.iter().any(|fault| fault.contains(breach.fault));
         assert!(named, "{}: expected {:?} among {:#?}", breach.name, breach.fault, report.faults);
     }
+}
+
+/// The good stream holds its loss with numbers; here the same loss stands as a mere count.
+#[test]
+fn a_loss_may_have_no_numbers_whatever_its_reason() {
+    let reasons = [
+        json!({"reason": "source_failed"}),
+        json!({"reason": "stopped"}),
+        json!({"reason": "no_sink"}),
+        json!({"reasons": {"ring_full": 1, "no_sink": 2}}),
+    ];
+    for told in reasons {
+        let mut lines = good();
+        with(&mut lines, 4, |loss| {
+            without_numbers(loss);
+            let loss = loss.as_object_mut().unwrap();
+            loss.remove("reason");
+            loss.extend(told.as_object().unwrap().clone());
+        });
+        let report = check(&bytes(&lines), Ending::Summary);
+        assert_eq!(report.faults, Vec::<String>::new(), "{told}");
+        assert_eq!((report.events, report.lost), (5, 3), "{told}");
+    }
+}
+
+/// Events that were lost before they had a number leave no hole.
+#[test]
+fn a_loss_without_numbers_needs_no_hole() {
+    let mut lines = good();
+    lines.insert(
+        5,
+        json!({"event": "loss", "class": "process", "count": 7, "reason": "source_failed"}).to_string(),
+    );
+    with(&mut lines, 9, |summary| {
+        let books = &mut summary["classes"]["process"];
+        books["generated"] = json!(17);
+        books["dropped"]["source_failed"] = json!(7);
+    });
+    let report = check(&bytes(&lines), Ending::Summary);
+    assert_eq!(report.faults, Vec::<String>::new());
+    assert_eq!(report.lost, 10);
 }
 
 #[test]

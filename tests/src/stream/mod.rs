@@ -193,6 +193,15 @@ impl Checker {
             }
             _ => faults.push("loss: exactly one of reason and reasons".to_owned()),
         }
+        let absent: Vec<&str> =
+            schema::NUMBERING.iter().copied().filter(|&key| !event.contains_key(key)).collect();
+        if absent.len() == schema::NUMBERING.len() {
+            self.ledger.class(class).unnumbered += count;
+            return;
+        }
+        if !absent.is_empty() {
+            faults.push(format!("loss: numbers without {}", absent.join(", ")));
+        }
         if text("t_first") > text("t_last") {
             faults.push("loss: t_first is later than t_last".to_owned());
         }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub(super) struct ClassLines {
     pub(super) events: u64,
     pub(super) lost: u64,
+    /// The part of `lost` that was told as a mere count: its numbers are holes, if it ever had any.
+    pub(super) unnumbered: u64,
     pub(super) missed: u64,
 }
 
@@ -119,10 +121,11 @@ impl Ledger {
                 }
             }
             // The other way round nothing follows: the last numbers of a stream may all be filtered ones.
-            if holes > books.aside {
+            let excused = books.aside.saturating_add(lines.unnumbered);
+            if holes > excused {
                 faults.push(format!(
-                    "{class}: {holes} numbers are neither in the stream nor told as lost, but only {} were set aside",
-                    books.aside
+                    "{class}: {holes} numbers are neither in the stream nor told as lost, but only {excused} were set \
+                     aside or lost without numbers"
                 ));
             }
         }

@@ -216,31 +216,30 @@ pub(super) const COVERAGE: &[Field] = &[always("event", Name), always("kernel", 
 pub(super) const CLASS_COVERAGE: &[Field] = &[always("blind", NameList)];
 pub(super) const HOOK: &[Field] = &[always("via", Name), always("rung", Name), if_any("readers", Name)];
 
-/// Losses: those with numbers, and skipped runs, which have none.
+/// Losses; [`NUMBERING`] stands whole or not at all.
 pub(super) const LOSS: &[Field] = &[
     always("event", Name),
     if_any("time", Time),
     always("class", OneOf(CLASSES)),
     always("count", Number),
-    always("stream", Name),
-    always("cpu", Number),
-    always("first_seq", Number),
-    always("last_seq", Number),
-    always("t_first", Time),
-    always("t_last", Time),
+    if_any("stream", Name),
+    if_any("cpu", Number),
+    if_any("first_seq", Number),
+    if_any("last_seq", Number),
+    if_any("t_first", Time),
+    if_any("t_last", Time),
     if_any("reason", Name),
     if_any("reasons", Counts),
 ];
+/// Where in the numbers a loss lies.
+pub(super) const NUMBERING: &[&str] = &["stream", "cpu", "first_seq", "last_seq", "t_first", "t_last"];
+/// Skipped runs, which never have numbers.
 pub(super) const MISSED: &[Field] = &[
     always("event", Name),
     if_any("time", Time),
     always("class", OneOf(CLASSES)),
     always("count", Number),
     always("reason", Name),
-    if_any("stream", Name),
-    if_any("cpu", Number),
-    if_any("t_first", Time),
-    if_any("t_last", Time),
 ];
 
 /// The last line; its classes are checked with [`BOOKS`].
