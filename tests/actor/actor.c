@@ -148,6 +148,8 @@ static const struct {
     {"posix-spawn", 1, do_posix_spawn, "PATH ARGS.."},
     {"deep", 3, do_deep, "DIR DEPTH NAME_LEN ARGS..   a copy of itself, relatively, DEPTH directories down"},
     {"thread-exec", 1, do_thread_exec, "PATH ARGS..   from a thread that is not the leader, others running"},
+    {"path-race", 3, do_path_race, "N PATH PATH   N children exec a path while a thread changes its one byte"},
+    {"ran", 0, do_ran, "says which file it runs"},
     {"leader-first", 3, do_leader_first, "LEADER_CODE LAST_CODE thread|group   the leader ends before the last thread"},
     {"short-threads", 2, do_short_threads, "THREADS CODE   threads come and go, then the process ends"},
     {"race", 2, do_race, "N THREADS   N processes whose threads race to exit_group"},

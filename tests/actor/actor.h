@@ -14,7 +14,7 @@
 enum { ACTOR_USAGE = 2, ACTOR_REFUSED = 3, ACTOR_BROKEN = 4, ACTOR_EXEC_FAILED = 127 };
 
 /* Bounds: no subcommand takes a larger count, and none lives longer. */
-enum { COUNT_MAX = 100000, THREADS_MAX = 64, LIFE_MAX_S = 600 };
+enum { COUNT_MAX = 100000, PATH_RACES_MAX = 300, THREADS_MAX = 64, LIFE_MAX_S = 600 };
 
 struct child {
     pid_t pid;
@@ -53,6 +53,8 @@ SUBCOMMAND(do_vfork);
 SUBCOMMAND(do_posix_spawn);
 SUBCOMMAND(do_deep);
 SUBCOMMAND(do_thread_exec);
+SUBCOMMAND(do_path_race);
+SUBCOMMAND(do_ran);
 SUBCOMMAND(do_leader_first);
 SUBCOMMAND(do_short_threads);
 SUBCOMMAND(do_race);

@@ -12,7 +12,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -80,6 +82,72 @@ int do_thread_exec(int argc, char **argv)
     struct child child = reap(pid, began);
     snprintf(more, sizeof more, ",\"tid\":%d", tid);
     tell_child(&child, more);
+    return 0;
+}
+
+/* The path that an execve reads while a thread writes it. The names differ in one byte, so that none is ever torn. */
+static char *raced_path;
+static size_t raced_at;
+static char raced_bytes[2];
+static atomic_int changing;
+
+static void *changes_the_path(void *unused)
+{
+    (void)unused;
+    volatile char *byte = raced_path + raced_at;
+    atomic_store(&changing, 1);
+    for (unsigned turn = 0;; turn++)
+        *byte = raced_bytes[turn & 1];
+    return NULL;
+}
+
+static size_t only_difference(const char *one, const char *other)
+{
+    size_t at = 0, size = strlen(one) + 1;
+    while (at < size && one[at] == other[at])
+        at++;
+    if (at == size || strlen(other) + 1 != size || strcmp(one + at + 1, other + at + 1) != 0) {
+        dprintf(2, "actor: not two names that differ in one byte: %s %s\n", one, other);
+        _exit(ACTOR_USAGE);
+    }
+    return at;
+}
+
+int do_path_race(int argc, char **argv)
+{
+    (void)argc;
+    long times = number(argv[1], PATH_RACES_MAX);
+    char *args[] = {"raced", "ran", NULL};
+    raced_at = only_difference(argv[2], argv[3]);
+    raced_bytes[0] = argv[2][raced_at];
+    raced_bytes[1] = argv[3][raced_at];
+    raced_path = argv[2];
+    for (long i = 0; i < times; i++) {
+        uint64_t began = now_ns();
+        pid_t pid = forked();
+        if (pid == 0) {
+            alarm(60);
+            thread(changes_the_path, NULL);
+            while (!atomic_load(&changing))
+                sched_yield();
+            execv(raced_path, args);
+            _exit(ACTOR_EXEC_FAILED);
+        }
+        struct child child = reap(pid, began);
+        tell_child(&child, "");
+    }
+    return 0;
+}
+
+int do_ran(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    struct stat file;
+    if (stat("/proc/self/exe", &file) < 0)
+        broken("/proc/self/exe");
+    dprintf(1, "{\"act\":\"ran\",\"pid\":%d,\"dev\":\"%u:%u\",\"ino\":%llu}\n", getpid(), major(file.st_dev),
+            minor(file.st_dev), (unsigned long long)file.st_ino);
     return 0;
 }
 

@@ -3,9 +3,10 @@
 use crate::event::Child;
 use crate::rig::{Act, Rig};
 use crate::watch::{Stream, Watch, watched};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 crate::tests![
@@ -16,6 +17,7 @@ crate::tests![
     a_posix_spawned_program_is_told_with_its_own_pid,
     an_exec_from_another_thread_keeps_the_pid_and_tells_the_old_tid,
     an_exec_from_the_leader_has_no_old_tid,
+    the_executed_inode_is_told_while_another_thread_changes_the_path,
     one_process_that_execs_many_times_is_one_process,
     empty_arguments_are_kept,
     argv_0_is_what_the_caller_gave,
@@ -139,6 +141,36 @@ fn an_exec_from_the_leader_has_no_old_tid(rig: &Rig) -> Result<()> {
     let (act, stream) = started_by(rig, "vfork")?;
     let exec = stream.one("exec", &act.child()?)?;
     ensure!(exec.find("exec.old_tid").is_none(), "{}", exec.0);
+    Ok(())
+}
+
+/// What the kernel ran is told, not what the caller's memory held before or after.
+fn the_executed_inode_is_told_while_another_thread_changes_the_path(rig: &Rig) -> Result<()> {
+    const RACES: usize = 300;
+    let files = [rig.copy(&rig.actor(), "raced-a")?, rig.copy(&rig.actor(), "raced-b")?];
+    let inodes = [std::fs::metadata(&files[0])?.ino(), std::fs::metadata(&files[1])?.ino()];
+    let (act, stream) =
+        watched(rig, &[], || rig.act_os(&[&"path-race", &RACES.to_string(), &files[0], &files[1]]))?;
+    let children = act.children()?;
+    ensure!(children.len() == RACES, "the actor made {} children of {RACES}", children.len());
+    let mut runs = [0; 2];
+    for child in &children {
+        ensure!(child.status == 0, "a child did not run: {child:?}");
+        let words: Vec<_> =
+            act.words.iter().filter(|word| word["act"] == "ran" && word["pid"] == child.pid).collect();
+        let [word] = words[..] else { bail!("{} files ran in {child:?}: {words:?}", words.len()) };
+        let which = inodes.iter().position(|&ino| word["ino"] == ino).context("another file ran")?;
+        runs[which] += 1;
+        let (path, exec) = (bytes(&files[which]), stream.one("exec", child)?);
+        ensure!(exec.number("exec.ino")? == inodes[which], "{word} ran, told is {}", exec.0);
+        ensure!(word["dev"] == exec.text("exec.dev")?, "{word} ran, told is {}", exec.0);
+        for key in ["exec.path", "exec.filename", "process.exe"] {
+            ensure!(exec.bytes(key)? == path, "{key} is not of {word}: {}", exec.0);
+        }
+        ensure!(exec.number("process.exe_ino")? == inodes[which], "exe_ino is not of {word}: {}", exec.0);
+        stream.exit_of(child)?;
+    }
+    ensure!(runs.iter().all(|&count| count > 0), "nothing was raced: the files ran {runs:?} times");
     Ok(())
 }
 
