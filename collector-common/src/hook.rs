@@ -1,5 +1,7 @@
-//! The attached programs: one row each. A hook is also a numbering stream: a program is never entered twice on one
-//! CPU, so numbers and scratch of one hook need no atomics, whatever can interrupt it.
+//! The attached programs: one row each. A hook is also a numbering stream: a program is not entered twice on one CPU, so
+//! numbers and scratch of one hook need no atomics, whatever can interrupt it. Since 6.1 the kernel sees to that (a raw
+//! tracepoint's program that is active on the CPU is skipped, and the skip counted); before, these tracepoints ran with
+//! preemption off, and all of them are hit by tasks only.
 
 /// The class of an event: each has rings of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

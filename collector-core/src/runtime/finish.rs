@@ -27,6 +27,9 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
             sum.entry(class).or_default().add(&account);
         }
     }
+    for (&class, account) in sum.iter().filter(|(_, account)| account.missed > 0) {
+        batcher.untold.missed(class, account.missed, now);
+    }
     let imbalances: Vec<_> =
         sum.iter().filter_map(|(&class, account)| Some((class, account.check().err()?))).collect();
     for (class, imbalance) in &imbalances {

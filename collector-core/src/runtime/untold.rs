@@ -38,6 +38,12 @@ impl Untold {
         self.fold(LossEvent { class, gap: None, count, t_first: now, t_last: now, reasons });
     }
 
+    /// Runs of a program that the kernel skipped.
+    pub(super) fn missed(&mut self, class: EventClass, count: u64, now: SystemTime) {
+        let reasons = [(MISSED.to_owned(), count)].into();
+        self.fold(LossEvent { class, gap: None, count, t_first: now, t_last: now, reasons });
+    }
+
     /// Everything untold, to be put before the next batch; what is not taken has to be given back.
     pub(super) fn take(&mut self) -> impl Iterator<Item = CollectionEvent> + use<> {
         let gaps = std::mem::take(&mut self.gaps);

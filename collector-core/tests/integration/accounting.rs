@@ -28,6 +28,33 @@ async fn an_event_that_a_clean_source_swallowed_is_an_imbalance() {
     assert_eq!((imbalance.equation, imbalance.left, imbalance.right), ("4", 6, 5));
 }
 
+#[tokio::test]
+async fn skipped_runs_are_told_before_the_summary_and_stand_outside_the_books() {
+    let source = TestSource::new("skipped", |feed| async move {
+        feed.ledger.missed.store(3, SeqCst);
+        feed.send(1).await;
+        feed.stopped().await;
+        Ok(())
+    });
+    let mut collector = collector(config());
+    collector.register(Box::new(source)).unwrap();
+    let (sink, mut recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let handle = collector.shutdown_handle();
+    let running = tokio::spawn(run(collector));
+    recorded.until_events(1).await;
+    handle.shutdown();
+    let report = running.await.unwrap();
+    assert_eq!(report.imbalances, []);
+    let events = recorded.events();
+    let [.., CollectionEvent::Loss(loss), CollectionEvent::Summary(summary)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((loss.count, &loss.gap), (3, &None));
+    assert_eq!(loss.reasons, [("missed".to_owned(), 3)].into());
+    assert_eq!(summary.classes[&EventClass::Process].missed, 3);
+}
+
 fn loss(count: u64) -> CollectionEvent {
     CollectionEvent::Loss(Box::new(LossEvent {
         class: EventClass::Process,

@@ -17,6 +17,8 @@ type Script = Box<dyn Fn(Feed) -> Step + Send + Sync>;
 /// What a source did.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
+    /// Runs that the source says the kernel skipped.
+    pub(crate) missed: AtomicU64,
     pub(crate) decoded: AtomicU64,
     pub(crate) starts: AtomicU64,
     pub(crate) stops: AtomicU64,
@@ -175,7 +177,13 @@ impl EventSource for TestSource {
 
     fn account(&self) -> Option<SourceAccount> {
         let decoded = self.ledger.decoded.load(SeqCst);
-        let account = ClassAccount { generated: decoded, read: decoded, decoded, ..ClassAccount::default() };
+        let account = ClassAccount {
+            generated: decoded,
+            read: decoded,
+            decoded,
+            missed: self.ledger.missed.load(SeqCst),
+            ..ClassAccount::default()
+        };
         self.keeps_books.then(|| [(EventClass::Process, account)].into())
     }
 }

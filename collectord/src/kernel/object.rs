@@ -253,8 +253,8 @@ impl KernelObject {
         MappedWords::new(fd.fd().as_fd(), 1, true).map_err(refused("mapping the sleep flags"))
     }
 
-    /// Runs that the kernel skipped because the program was already active on the CPU (5.12 and newer; older kernels
-    /// do not count them).
+    /// Runs that the kernel skipped because the program was already active on the CPU. Raw tracepoints have that check
+    /// since 6.1 (commit 05b24ff9b2cf); before, none is skipped.
     pub fn missed(&self) -> u64 {
         self.missed_at_detach.unwrap_or_else(|| {
             let fds = self.attached.iter().filter_map(|attached| {

@@ -85,13 +85,24 @@ impl Converter {
             process: self.process(task),
             identity: None,
             body,
-            missing: self.missing(header),
+            missing: self.missing(header, task),
             truncated,
         })
     }
 
-    fn missing(&self, header: &RecordHeader) -> Vec<Missing> {
+    fn missing(&self, header: &RecordHeader, task: &TaskRecord) -> Vec<Missing> {
         let mut all = self.unsupported.clone();
+        // The programs write 0 where the kernel's memory could not be read, and none of these can be 0.
+        let read = [
+            ("process.start_ns", task.start_ns != 0),
+            ("process.cgroup_id", task.cgroup_id != 0),
+            ("process.ns_pid", task.ns_pid != 0),
+            ("process.ns.pid", task.ns_pid_inum != 0),
+            ("process.ns.mnt", task.ns_mnt_inum != 0),
+            ("process.ns.net", task.ns_net_inum != 0),
+            ("process.ns.user", task.ns_user_inum != 0),
+        ];
+        all.extend(read.iter().filter(|(_, read)| !read).map(|(field, _)| fault(field)));
         if header.missing != 0 {
             let named = missing::FIELDS.iter().filter(|field| header.missing & field.bit != 0);
             all.extend(
@@ -217,6 +228,10 @@ fn fork(record: &ForkRecord) -> Fork {
 
 fn exit(record: &ExitRecord) -> Exit {
     Exit { status: record.status, duration_ns: record.header.ktime_ns.saturating_sub(record.task.start_ns) }
+}
+
+fn fault(field: &'static str) -> Missing {
+    Missing { field: Cow::Borrowed(field), reason: MissingReason::Fault }
 }
 
 fn set(value: u32) -> Option<u32> {

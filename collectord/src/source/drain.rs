@@ -93,7 +93,7 @@ impl Reader {
     /// Reads until told to stop, then reads what is left. Call it on a thread of its own.
     pub(crate) fn run(mut self, queue: &mpsc::Sender<CollectionEvent>, runtime: &Handle) {
         self.converter.set_wall_offset(wall_offset_ns());
-        // A closed queue means that the runtime has ended the run: what it did not take it counts as pending.
+        // A closed queue means that the runtime has given this source up: it counts what it was not sent.
         let _ = self.read_until_stopped(queue, runtime).and_then(|()| self.read_rest(queue, runtime));
     }
 
@@ -113,7 +113,7 @@ impl Reader {
             }
             let (read, complete_ns) = self.read_turn(now_ns);
             if read == 0 || now_ns >= heartbeat_ns {
-                self.reconcile(now_ns);
+                self.reconcile();
                 heartbeat_ns = now_ns + HEARTBEAT_NS;
             }
             self.order.release(complete_ns, &mut batch);
@@ -139,7 +139,7 @@ impl Reader {
         loop {
             let now_ns = boot_ns();
             let (read, complete_ns) = self.read_turn(now_ns);
-            self.reconcile(now_ns);
+            self.reconcile();
             self.order.release(complete_ns, &mut batch);
             self.send(&mut batch, queue, runtime)?;
             if read == 0 && (self.is_settled() || now_ns >= deadline_ns) {
@@ -199,7 +199,9 @@ impl Reader {
     }
 
     /// Tells losses that no later event has shown.
-    fn reconcile(&mut self, now_ns: u64) {
+    fn reconcile(&mut self) {
+        // Taken here: no event that was read is younger, and none that is still to be numbered will be older.
+        let now_ns = boot_ns();
         for (cpu, hook) in self.streams() {
             let gap = self.numbering.reconcile(cpu, hook, self.slots.read(cpu, hook as usize), now_ns);
             self.lost(gap);

@@ -205,6 +205,10 @@ impl Drop for TellEnd {
     }
 }
 
+/// What no hook of the process class sees: calls of exec that failed, and through which system call ABI a program was
+/// started (the kernel has set the new program's by then).
+const BLIND: [&str; 2] = ["exec-failed", "exec-abi"];
+
 fn via(hook: Hook) -> String {
     format!("{}:{}", hook.rung().name(), hook.target())
 }
@@ -215,7 +219,8 @@ fn coverage(class: EventClass, attached: &[AttachedHook]) -> CoverageEvent {
         rung: attached.hook.rung().name().to_owned(),
         readers: attached.readers.name().to_owned(),
     });
-    let class_coverage = ClassCoverage { hooks: hooks.collect(), blind: Vec::new() };
+    let blind = BLIND.iter().map(|name| (*name).to_owned()).collect();
+    let class_coverage = ClassCoverage { hooks: hooks.collect(), blind };
     CoverageEvent {
         kernel: nix::sys::utsname::uname()
             .map(|name| name.release().to_string_lossy().into_owned())

@@ -7,7 +7,7 @@
 use collector_core::CollectionEvent;
 
 /// Most events that wait for an older one; beyond it they go as they are.
-const WAITING_MAX: usize = 8192;
+const WAITING_MAX: usize = 2048;
 
 /// Events that wait for their turn.
 #[derive(Debug, Default)]

@@ -254,11 +254,14 @@ impl Lines {
         }
     }
 
+    /// Appends text in a colour. It is escaped like all other: names of hooks and reasons come from sources.
     fn painted(&mut self, color: Color, text: &str) {
         if self.color {
-            let _ = write!(self.out, "{}{text}\x1b[0m", color.code());
-        } else {
-            self.out.push_str(text);
+            self.out.push_str(color.code());
+        }
+        escape_into(&mut self.out, text.as_bytes());
+        if self.color {
+            self.out.push_str("\x1b[0m");
         }
     }
 
@@ -340,6 +343,13 @@ mod tests {
             lines.out.push('|');
         }
         assert_eq!(lines.out, "plain|\"\"|\"two words\"|\"q\\x22q\"|\\x1b[2J\\x0a\\xff|");
+    }
+
+    #[test]
+    fn names_from_sources_cannot_reach_the_terminal() {
+        let mut lines = lines();
+        lines.painted(Color::Red, "hook\x1b[2J\nnext");
+        assert_eq!(lines.out, "hook\\x1b[2J\\x0anext");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 /// Events that may wait between the reader and the output.
-const QUEUE_EVENTS: usize = 8192;
+const QUEUE_EVENTS: usize = 2048;
 /// Events written at once at most.
 const BATCH_EVENTS_MAX: usize = 512;
 /// A stop must be over in this time, also if the output is blocked.
