@@ -48,10 +48,13 @@ pub struct BudgetTooSmall {
 
 impl fmt::Display for BudgetTooSmall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { class, share } = self;
+        let class = match class {
+            Class::Process => "process",
+        };
         write!(
             f,
-            "ring memory leaves {} bytes for class {:?}, and its smallest ring has {RING_BYTES_MIN}",
-            self.share, self.class
+            "the ring memory leaves {share} bytes for class {class}; give it at least {RING_BYTES_MIN}, the smallest ring"
         )
     }
 }

@@ -31,7 +31,7 @@ pub struct WatchArgs {
     pub count: Option<u64>,
 
     /// Only events of this process id, of the initial pid namespace (may be given up to 8 times)
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = parse_pid)]
     pub pid: Vec<u32>,
 
     /// Only events of processes with this real user, a number or a name (up to 8 times)
@@ -201,6 +201,11 @@ fn parse_comm(text: &str) -> Result<Comm, String> {
     Ok(comm)
 }
 
+fn parse_pid(text: &str) -> Result<u32, String> {
+    let pid = text.parse().ok().filter(|&pid| pid > 0);
+    pid.ok_or_else(|| "a process id is a number from 1 to 4294967295".to_owned())
+}
+
 fn parse_user(text: &str) -> Result<u32, String> {
     if let Ok(uid) = text.parse() {
         return Ok(uid);
@@ -268,6 +273,14 @@ mod tests {
         assert_eq!(parse_comm("sh").unwrap()[..3], *b"sh\0");
         assert!(parse_comm("").is_err());
         assert!(parse_comm("sixteen bytes 16").is_err());
+    }
+
+    #[test]
+    fn process_ids_are_numbers_from_1() {
+        assert_eq!(parse_pid("1"), Ok(1));
+        for wrong in ["0", "-1", "abc", "4294967296", ""] {
+            assert!(parse_pid(wrong).unwrap_err().contains("1 to 4294967295"), "{wrong}");
+        }
     }
 
     #[test]
