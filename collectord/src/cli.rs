@@ -1,10 +1,11 @@
 //! The command line.
 
+use crate::color;
 use crate::failure::Failure;
 use crate::programs::{self, ProgramsArgs};
 use crate::watch::{self, WatchArgs};
 use clap::{Parser, Subcommand};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use tracing_subscriber::EnvFilter;
 
 /// Tells what every process starts and how it ends, as the kernel does it, without silent loss
@@ -62,10 +63,9 @@ impl Cli {
             _ => "collectord=trace,collector_core=trace,collector_ebpf=trace,warn",
         };
         let filter = EnvFilter::try_from_env("COLLECTORD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_ansi(std::io::stderr().is_terminal() && !no_color)
+            .with_ansi(color::is_wanted(&std::io::stderr()))
             .with_writer(std::io::stderr);
         // An embedder or a second call may have set one: theirs stays.
         let _ = log.try_init();

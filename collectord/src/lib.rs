@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+mod color;
 pub mod failure;
 pub mod kernel;
 pub mod memlock;

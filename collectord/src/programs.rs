@@ -1,7 +1,7 @@
 //! `collectord programs`: what the verifier says of each kernel program on this kernel.
 
 use crate::failure::Failure;
-use crate::kernel::{KernelObject, LoadOptions, ProgramReport};
+use crate::kernel::{KernelObject, LoadOptions, ProgramReport, via};
 use clap::{Args, ValueEnum};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ fn table(reports: &[ProgramReport]) -> String {
     let mut text =
         format!("{:<30} {:<28} {:<9} {:>9} {:>7}\n", "PROGRAM", "HOOK", "READERS", "VERIFIED", "CODE");
     for report in reports {
-        let hook = format!("{}:{}", report.hook.rung().name(), report.hook.target());
+        let hook = via(report.hook);
         let _ = write!(text, "{:<30} {hook:<28} {:<9} ", report.name, report.readers.name());
         let _ = match &report.verified {
             Ok(Some(count)) => writeln!(text, "{count:>9} {:>7}", report.jited_bytes),
@@ -63,7 +63,7 @@ fn json(reports: &[ProgramReport]) -> Result<String, Failure> {
         .map(|report| {
             serde_json::json!({
                 "program": report.name,
-                "hook": format!("{}:{}", report.hook.rung().name(), report.hook.target()),
+                "hook": via(report.hook),
                 "readers": report.readers.name(),
                 "loaded": report.verified.is_ok(),
                 "verified_instructions": report.verified.as_ref().ok().copied().flatten(),

@@ -12,7 +12,9 @@ pub mod rings;
 
 pub use btf::{Btf, BtfError};
 pub use layout::{BTF_PATH, Layout, LayoutError};
-pub use object::{AttachedHook, KernelObject, LoadError, LoadOptions, ProgramReport, Readers, ReadersChoice};
+pub use object::{
+    AttachedHook, KernelObject, LoadError, LoadOptions, ProgramReport, Readers, ReadersChoice, via,
+};
 pub use refusal::Refusal;
 
 /// The committed kernel object.

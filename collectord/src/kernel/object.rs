@@ -37,6 +37,11 @@ impl Readers {
     }
 }
 
+/// Rung and hook, as `via` has them.
+pub fn via(hook: Hook) -> String {
+    format!("{}:{}", hook.rung().name(), hook.target())
+}
+
 /// Which family to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReadersChoice {

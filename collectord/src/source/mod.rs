@@ -7,7 +7,7 @@ mod numbering;
 mod order;
 
 use crate::kernel::mapped::Slots;
-use crate::kernel::{AttachedHook, KernelObject, LoadError, LoadOptions};
+use crate::kernel::{AttachedHook, KernelObject, LoadError, LoadOptions, via};
 use async_trait::async_trait;
 use collector_common::{Class, DropReason, Hook};
 use collector_core::accounting::{ClassAccount, SourceAccount};
@@ -208,10 +208,6 @@ impl Drop for TellEnd {
 /// What no hook of the process class sees: calls of exec that failed, and through which system call ABI a program was
 /// started (the kernel has set the new program's by then).
 const BLIND: [&str; 2] = ["exec-failed", "exec-abi"];
-
-fn via(hook: Hook) -> String {
-    format!("{}:{}", hook.rung().name(), hook.target())
-}
 
 fn coverage(class: EventClass, attached: &[AttachedHook]) -> CoverageEvent {
     let hooks = attached.iter().map(|attached| HookCoverage {

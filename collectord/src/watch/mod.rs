@@ -5,6 +5,7 @@ pub mod compact;
 
 pub use args::WatchArgs;
 
+use crate::color;
 use crate::failure::Failure;
 use crate::snapshot;
 use crate::source::{KernelSource, KernelSourceOptions};
@@ -63,14 +64,12 @@ async fn collect(source: KernelSource, args: &WatchArgs) -> anyhow::Result<RunRe
 }
 
 fn sink(args: &WatchArgs) -> Box<dyn EventSink> {
+    let stdout = tokio::io::stdout();
     let terminal = std::io::stdout().is_terminal();
-    let format = args.format.unwrap_or(if terminal { Format::Compact } else { Format::Json });
-    match format {
-        Format::Json => Box::new(JsonLinesSink::new("stdout", tokio::io::stdout())),
+    match args.format.unwrap_or(if terminal { Format::Compact } else { Format::Json }) {
+        Format::Json => Box::new(JsonLinesSink::new("stdout", stdout)),
         Format::Compact => {
-            let no_color =
-                args.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            Box::new(CompactSink::new(tokio::io::stdout(), terminal && !no_color))
+            Box::new(CompactSink::new(stdout, !args.no_color && color::is_wanted(&std::io::stdout())))
         }
     }
 }
