@@ -30,7 +30,8 @@ mod test_events;
 
 pub use collector::Collector;
 pub use config::{
-    BATCH_SIZE_MAX, CollectorConfig, ConfigError, DURATION_MAX, EVENT_BUFFER_MAX, EVENT_SOURCES_MAX,
+    BATCH_SIZE_MAX, ByteSize, CONFIG_FILE_BYTES_MAX, CollectorConfig, ConfigError, ConfigLayers,
+    ConfigLoadError, DURATION_MAX, EVENT_BUFFER_MAX, EVENT_SOURCES_MAX, Loaded, Origin,
 };
 pub use event::{
     CollectionEvent, FilesystemEvent, KernelEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
@@ -44,3 +45,8 @@ pub use source::{EventSource, SourceCaps};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Code as existing users have it, compiled as it stands.
+#[cfg(doctest)]
+#[doc = include_str!("../tests/compat/seed.md")]
+struct Seed;

@@ -9,12 +9,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use collector_core::escape::{Escaped, is_unsafe_to_show, unescape};
 use collector_core::event::{Exec, KernelBody, ProcessIdentity, Script, Text};
-use collector_core::{CollectionEvent, JsonEncoder, KernelEvent, SourceCaps};
+use collector_core::{
+    BATCH_SIZE_MAX, ByteSize, CollectionEvent, CollectorConfig, ConfigLayers, DURATION_MAX, EVENT_BUFFER_MAX,
+    EVENT_SOURCES_MAX, JsonEncoder, KernelEvent, SourceCaps,
+};
 use events::{any_bytes, any_event, exit_event};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Events that carry random bytes; each carries eight texts, so that more than 100,000 strings are tried.
 const HOSTILE_EVENTS: u32 = 16_000;
@@ -135,5 +139,72 @@ proptest! {
         prop_assert_eq!(a.contains(b), a & b == b);
         let text = serde_json::to_string(&a).unwrap();
         prop_assert_eq!(serde_json::from_str::<SourceCaps>(&text).unwrap(), a);
+    }
+}
+
+fn any_time() -> impl Strategy<Value = Duration> {
+    (prop_oneof![0_u64..100_000, any::<u64>()], 0_u32..1_000_000_000)
+        .prop_map(|(secs, nanos)| Duration::new(secs, nanos))
+}
+
+fn any_config() -> impl Strategy<Value = CollectorConfig> {
+    let counts = proptest::array::uniform4(0_usize..2_000_000);
+    (counts, proptest::array::uniform6(any_time()), any::<bool>(), any::<bool>(), any::<String>()).prop_map(
+        |(counts, times, debug, telemetry, name)| CollectorConfig {
+            max_event_sources: counts[0],
+            event_buffer_size: counts[1],
+            shutdown_timeout: times[0],
+            health_check_interval: times[1],
+            startup_timeout: times[2],
+            enable_debug_logging: debug,
+            max_batch_size: counts[2],
+            batch_timeout: times[3],
+            backpressure_threshold: counts[3],
+            max_backpressure_wait: times[4],
+            enable_telemetry: telemetry,
+            telemetry_interval: times[5],
+            component_name: name,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_configuration_comes_back_from_serde_as_it_was(config in any_config()) {
+        let text = serde_json::to_string(&config).unwrap();
+        prop_assert_eq!(serde_json::from_str::<CollectorConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn a_configuration_out_of_bounds_is_refused_with_a_field_it_has(config in any_config()) {
+        let fields = serde_json::to_value(&config).unwrap();
+        let of_a_day = |time: Duration| time <= DURATION_MAX;
+        let within = (1..=EVENT_SOURCES_MAX).contains(&config.max_event_sources)
+            && (1..=EVENT_BUFFER_MAX).contains(&config.event_buffer_size)
+            && (1..=BATCH_SIZE_MAX).contains(&config.max_batch_size)
+            && [config.shutdown_timeout, config.health_check_interval, config.startup_timeout, config.batch_timeout]
+                .into_iter().chain([config.max_backpressure_wait, config.telemetry_interval]).all(of_a_day);
+        match config.validate() {
+            Ok(()) => prop_assert!(within),
+            Err(error) => prop_assert!(fields.get(error.field).is_some(), "{}", error),
+        }
+    }
+
+    #[test]
+    fn no_environment_makes_the_layers_panic(name in "[A-Z_]{0,24}", value in any::<String>()) {
+        let name = format!("C_{name}");
+        let layers = ConfigLayers::new("c").environment([(name.into(), value.into())]);
+        let _ = CollectorConfig::load(layers);
+    }
+
+    #[test]
+    fn a_duration_is_read_back_from_the_unit_it_is_written_with(millis in 0_u64..=86_400_000) {
+        let layers = ConfigLayers::new("c").flag("collector.batch_timeout", format!("{millis}ms"));
+        prop_assert_eq!(CollectorConfig::load(layers).unwrap().batch_timeout, Duration::from_millis(millis));
+    }
+
+    #[test]
+    fn a_size_is_read_back_as_it_is_shown(bytes in any::<u64>()) {
+        prop_assert_eq!(ByteSize(bytes).to_string().parse::<ByteSize>(), Ok(ByteSize(bytes)));
     }
 }

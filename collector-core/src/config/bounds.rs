@@ -1,6 +1,6 @@
-//! What an embedder can set, and the bounds of it.
+//! The bounds of each value.
 
-use serde::{Deserialize, Serialize};
+use super::{BACKPRESSURE_THRESHOLD_DEFAULT, CollectorConfig};
 use std::time::Duration;
 
 /// Sources that can be registered at most, whatever the configuration says.
@@ -11,75 +11,6 @@ pub const EVENT_BUFFER_MAX: usize = 1_000_000;
 pub const BATCH_SIZE_MAX: usize = 100_000;
 /// The longest of the configurable times.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-const BACKPRESSURE_THRESHOLD_DEFAULT: usize = 800;
-
-/// The configuration of a [`crate::Collector`].
-///
-/// ```
-/// use collector_core::CollectorConfig;
-/// use std::time::Duration;
-///
-/// let config = CollectorConfig::new()
-///     .with_max_event_sources(32)
-///     .with_event_buffer_size(2000)
-///     .with_shutdown_timeout(Duration::from_secs(60))
-///     .with_health_check_interval(Duration::from_secs(120))
-///     .with_debug_logging(true);
-/// assert!(config.validate().is_ok());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CollectorConfig {
-    /// How many sources can be registered. Default 16.
-    pub max_event_sources: usize,
-    /// How many events each source's queue holds. Default 1000.
-    pub event_buffer_size: usize,
-    /// How long a shutdown may take in all, from the request to the return of `run`. Default 30 s.
-    pub shutdown_timeout: Duration,
-    /// How often each source's health is asked for. Default 60 s.
-    pub health_check_interval: Duration,
-    /// How long a source may take to become ready. Default 10 s.
-    pub startup_timeout: Duration,
-    /// Whether the collector logs in detail. Default false.
-    pub enable_debug_logging: bool,
-    /// How many events a batch holds at most. Default 100.
-    pub max_batch_size: usize,
-    /// How long an event waits for its batch to fill. Zero: a batch is handed on as soon as nothing more is ready.
-    /// Default 100 ms.
-    pub batch_timeout: Duration,
-    /// Queue length from which a source counts as under backpressure. Default 800; in a smaller queue, four fifths
-    /// of it.
-    pub backpressure_threshold: usize,
-    /// How long a source is made to wait for room in its queue. Default 500 ms.
-    pub max_backpressure_wait: Duration,
-    /// Whether the collector measures itself. Default true.
-    pub enable_telemetry: bool,
-    /// How often it does. Default 30 s.
-    pub telemetry_interval: Duration,
-    /// The component's name in logs and metrics. Default "collector-core".
-    pub component_name: String,
-}
-
-impl Default for CollectorConfig {
-    fn default() -> Self {
-        Self {
-            max_event_sources: 16,
-            event_buffer_size: 1000,
-            shutdown_timeout: Duration::from_secs(30),
-            health_check_interval: Duration::from_secs(60),
-            startup_timeout: Duration::from_secs(10),
-            enable_debug_logging: false,
-            max_batch_size: 100,
-            batch_timeout: Duration::from_millis(100),
-            backpressure_threshold: BACKPRESSURE_THRESHOLD_DEFAULT,
-            max_backpressure_wait: Duration::from_millis(500),
-            enable_telemetry: true,
-            telemetry_interval: Duration::from_secs(30),
-            component_name: "collector-core".to_owned(),
-        }
-    }
-}
 
 /// A value outside its bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,96 +25,6 @@ pub struct ConfigError {
 }
 
 impl CollectorConfig {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets how many sources can be registered.
-    #[must_use]
-    pub fn with_max_event_sources(mut self, count: usize) -> Self {
-        self.max_event_sources = count;
-        self
-    }
-
-    /// Sets how many events each source's queue holds. A threshold left at its default follows a smaller queue.
-    #[must_use]
-    pub fn with_event_buffer_size(mut self, events: usize) -> Self {
-        self.event_buffer_size = events;
-        self.backpressure_threshold = self.followed_threshold();
-        self
-    }
-
-    /// Sets how long a shutdown may take in all.
-    #[must_use]
-    pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.shutdown_timeout = timeout;
-        self
-    }
-
-    /// Sets how often each source's health is asked for.
-    #[must_use]
-    pub fn with_health_check_interval(mut self, interval: Duration) -> Self {
-        self.health_check_interval = interval;
-        self
-    }
-
-    /// Sets whether the collector logs in detail.
-    #[must_use]
-    pub fn with_debug_logging(mut self, enable: bool) -> Self {
-        self.enable_debug_logging = enable;
-        self
-    }
-
-    /// Sets the component's name in logs and metrics.
-    #[must_use]
-    pub fn with_component_name(mut self, name: impl Into<String>) -> Self {
-        self.component_name = name.into();
-        self
-    }
-
-    /// Sets the queue length from which a source counts as under backpressure.
-    #[must_use]
-    pub fn with_backpressure_threshold(mut self, events: usize) -> Self {
-        self.backpressure_threshold = events;
-        self
-    }
-
-    /// Sets how long a source is made to wait for room in its queue.
-    #[must_use]
-    pub fn with_max_backpressure_wait(mut self, wait: Duration) -> Self {
-        self.max_backpressure_wait = wait;
-        self
-    }
-
-    /// Sets how many events a batch holds at most.
-    #[must_use]
-    pub fn with_max_batch_size(mut self, events: usize) -> Self {
-        self.max_batch_size = events;
-        self
-    }
-
-    /// Sets how long an event waits for its batch to fill.
-    #[must_use]
-    pub fn with_batch_timeout(mut self, timeout: Duration) -> Self {
-        self.batch_timeout = timeout;
-        self
-    }
-
-    /// Sets whether the collector measures itself.
-    #[must_use]
-    pub fn with_telemetry(mut self, enable: bool) -> Self {
-        self.enable_telemetry = enable;
-        self
-    }
-
-    /// Sets how often the collector measures itself.
-    #[must_use]
-    pub fn with_telemetry_interval(mut self, interval: Duration) -> Self {
-        self.telemetry_interval = interval;
-        self
-    }
-
     /// Whether every value is within its bound.
     ///
     /// # Errors
@@ -231,7 +72,7 @@ impl CollectorConfig {
     }
 
     /// The threshold that holds: one that nobody set follows a queue that is smaller than it.
-    fn followed_threshold(&self) -> usize {
+    pub(crate) fn followed_threshold(&self) -> usize {
         let nobody_set_it = self.backpressure_threshold == BACKPRESSURE_THRESHOLD_DEFAULT;
         if nobody_set_it && self.event_buffer_size < self.backpressure_threshold {
             (self.event_buffer_size * 4 / 5).max(1)
