@@ -8,6 +8,24 @@
 pub enum Class {
     /// Starts, ends and forks of processes.
     Process,
+    /// Connections.
+    Network,
+    /// Opened files.
+    File,
+}
+
+impl Class {
+    /// Every class, in the order of its number.
+    pub const ALL: [Self; 3] = [Self::Process, Self::Network, Self::File];
+
+    /// The class's name in the native format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Network => "network",
+            Self::File => "file",
+        }
+    }
 }
 
 /// How a program is attached.
@@ -15,6 +33,10 @@ pub enum Class {
 pub enum Rung {
     /// A raw tracepoint (4.17 and newer).
     RawTracepoint,
+    /// A tracepoint of the category `syscalls`, attached through perf. It fires for the native system call ABI only.
+    Tracepoint,
+    /// A hook of the root cgroup on socket addresses, attached through a link (5.7 and newer).
+    CgroupSockAddr,
 }
 
 impl Rung {
@@ -22,12 +44,15 @@ impl Rung {
     pub const fn name(self) -> &'static str {
         match self {
             Self::RawTracepoint => "raw_tp",
+            Self::Tracepoint => "tp",
+            Self::CgroupSockAddr => "cgroup",
         }
     }
 }
 
 macro_rules! hooks {
-    ($( $(#[$doc:meta])* $hook:ident = $number:literal: $class:ident, $rung:ident, $target:literal, $stream:literal; )*) => {
+    ($( $(#[$doc:meta])* $hook:ident = $number:literal: $class:ident, $rung:ident, $target:literal, $stream:literal
+        $(, program $program:literal)?; )*) => {
         /// A program and the place it is attached to.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u16)]
@@ -52,9 +77,15 @@ macro_rules! hooks {
                 match self { $( Self::$hook => Rung::$rung, )* }
             }
 
-            /// Where it is attached; programs are named `TARGET_direct` and `TARGET_portable`.
+            /// Where it is attached.
             pub const fn target(self) -> &'static str {
                 match self { $( Self::$hook => $target, )* }
+            }
+
+            /// Its programs are named `NAME_direct` and `NAME_portable`; the name is the target, where a row says no
+            /// other.
+            pub const fn program(self) -> &'static str {
+                match self { $( Self::$hook => hooks!(@program $target $(, $program)?), )* }
             }
 
             /// Name of its numbering stream.
@@ -63,6 +94,8 @@ macro_rules! hooks {
             }
         }
     };
+    (@program $target:literal) => { $target };
+    (@program $target:literal, $program:literal) => { $program };
 }
 
 hooks! {

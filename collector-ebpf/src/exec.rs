@@ -1,10 +1,12 @@
 //! `sched_process_exec(task, old_pid, bprm)`: the new program is in place, the old one gone. Everything is read from
 //! what the kernel runs; nothing the caller can still change.
 
-use crate::raw::{ExecScratch, Number, Reader, config, constant, exec_scratch, now_ns};
+use crate::raw::{Kept, Number, Reader, Scratch, config, constant, now_ns};
 use crate::{filter, log, path, task};
 use aya_ebpf::programs::RawTracePointContext;
-use collector_common::{ARGV_BYTES_MAX, DropReason, Hook, PathLen, missing};
+use collector_common::{ARGV_BYTES_MAX, DropReason, ExecRecord, Hook, PathLen, missing};
+
+type ExecScratch = Scratch<ExecRecord>;
 
 /// The kernel's own open flag for files that it opens to execute them (`__FMODE_EXEC`).
 const FMODE_EXEC: u32 = 0x20;
@@ -17,7 +19,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         return 0;
     }
     let Some(number) = Number::take(Hook::Exec) else { return 0 };
-    let Some(scratch) = exec_scratch() else {
+    let Some(scratch) = ExecRecord::scratch() else {
         number.drop(DropReason::NoScratch);
         return 0;
     };
@@ -51,7 +53,7 @@ fn fill_file<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
         R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
     scratch.record.nlink = R::u32(inode, constant(&offsets.inode_nlink));
     let mnt = R::ptr(file, constant(&offsets.file_mnt));
-    scratch.record.path = path::append::<R>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
+    scratch.record.path = path::append::<R, _>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
     if scratch.record.path.len == 0 {
         scratch.record.header.missing |= missing::EXEC_PATH;
     }
@@ -62,7 +64,7 @@ fn fill_cwd<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
     let offsets = &config().offsets;
     let fs = R::ptr(task, constant(&offsets.task_fs));
     let mnt = R::ptr(fs, constant(&offsets.fs_pwd_mnt));
-    scratch.record.cwd = path::append::<R>(scratch, mnt, R::ptr(fs, constant(&offsets.fs_pwd_dentry)));
+    scratch.record.cwd = path::append::<R, _>(scratch, mnt, R::ptr(fs, constant(&offsets.fs_pwd_dentry)));
     if R::address(fs) == 0 {
         scratch.record.header.missing |= missing::EXEC_CWD;
     }
@@ -92,7 +94,7 @@ fn fill_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr)
     scratch.record.script_dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
     let mnt = R::ptr(file, constant(&offsets.file_mnt));
     scratch.record.script_path =
-        path::append::<R>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
+        path::append::<R, _>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
 }
 
 /// The names as the kernel was asked: of the file, and by a script of its interpreter.

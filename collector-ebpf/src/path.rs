@@ -1,24 +1,28 @@
 //! The absolute path of a dentry across mounts, as the mount namespace names it: names leaf first, each ended by NUL.
 
-use crate::raw::{ExecScratch, NameOffsets, Reader, config, constant, exec_scratch};
+use crate::raw::{Kept, NameOffsets, Reader, Scratch, config, constant};
 use collector_common::{PATH_BYTES_MAX, PATH_COMPONENTS_MAX, PATH_TRUNCATED, PATH_UNREACHABLE, PathLen};
 
 /// Appends the path to the scratch's text.
 #[inline(always)]
-pub(crate) fn append<R: Reader>(scratch: &mut ExecScratch, vfsmount: R::Ptr, dentry: R::Ptr) -> PathLen {
+pub(crate) fn append<R: Reader, K: Kept>(
+    scratch: &mut Scratch<K>,
+    vfsmount: R::Ptr,
+    dentry: R::Ptr,
+) -> PathLen {
     let start = scratch.text_len();
     scratch.start_path(R::address(vfsmount), R::address(dentry));
-    let flags = R::walk_path() as u32;
+    let flags = K::walk_path::<R>() as u32;
     let total = scratch.path_total();
     let truncated = if total > PATH_BYTES_MAX { PATH_TRUNCATED } else { 0 };
     PathLen { len: scratch.text_len() - start, total, flags: flags | truncated }
 }
 
-/// The body of `Reader::walk_path`. The step count is the only thing that changes from step to step as the verifier
+/// The body of `Kept::walk_path`. The step count is the only thing that changes from step to step as the verifier
 /// sees it: positions live in the scratch, offsets are read once.
 #[inline(always)]
-pub(crate) fn walk<R: Reader>() -> u32 {
-    let Some(scratch) = exec_scratch() else { return PATH_TRUNCATED };
+pub(crate) fn walk<R: Reader, K: Kept>() -> u32 {
+    let Some(scratch) = K::scratch() else { return PATH_TRUNCATED };
     let (vfsmount, dentry) = scratch.path_start();
     let offsets = &config().offsets;
     let types = &config().types;

@@ -1,5 +1,5 @@
 //! All unsafe code of the kernel programs: constants and helpers here, the two families of readers, the scratch in which
-//! an exec record is put together, and numbers that end in a ring or in a counter.
+//! a large record is put together, and numbers that end in a ring or in a counter.
 //!
 //! The verifier proves memory safety of the result on every load; what stands here keeps Rust's own rules beside it.
 #![allow(unsafe_code)]
@@ -10,7 +10,7 @@ mod scratch;
 
 pub(crate) use number::{Number, first_exit};
 pub(crate) use reader::{Direct, Portable, Reader};
-pub(crate) use scratch::{ExecScratch, NameOffsets, exec_scratch};
+pub(crate) use scratch::{Kept, NameOffsets, Scratch};
 
 use aya_ebpf::helpers::generated as helper;
 use collector_common::Config;

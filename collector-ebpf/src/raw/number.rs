@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{ArrayOfMaps, RingBuf};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, LruHashMap};
-use collector_common::{DropReason, Hook, RecordHeader, RecordKind, StreamSlot};
+use collector_common::{Class, DropReason, Hook, RecordHeader, RecordKind, StreamSlot};
 use core::ptr::{read_volatile, write_volatile};
 
 /// `BPF_F_MMAPABLE`: userspace maps the array and reads it without a system call.
@@ -17,10 +17,21 @@ const NO_WAKEUP: u64 = 1;
 /// `BPF_RB_FORCE_WAKEUP`
 const FORCE_WAKEUP: u64 = 2;
 
-/// The rings of the process class, one per CPU (or one for several, if there are many CPUs). The loader sets both
-/// sizes: what stands here is the form.
+/// The rings of one class, one per CPU (or one for several, if there are many CPUs). The loader sets both sizes: what
+/// stands here is the form.
+type Rings = ArrayOfMaps<RingBuf<u8, 4096>, 1>;
+
+/// Rings of the process class.
 #[btf_map]
 static PROCESS_RINGS: ArrayOfMaps<RingBuf<u8, 4096>, 1> = ArrayOfMaps::new();
+
+/// Rings of the network class.
+#[btf_map]
+static NETWORK_RINGS: ArrayOfMaps<RingBuf<u8, 4096>, 1> = ArrayOfMaps::new();
+
+/// Rings of the file class.
+#[btf_map]
+static FILE_RINGS: ArrayOfMaps<RingBuf<u8, 4096>, 1> = ArrayOfMaps::new();
 
 /// Numbers and losses, slot `cpu * hooks + hook`; the loader sets the size.
 #[map]
@@ -28,7 +39,7 @@ static COUNTERS: Array<StreamSlot> = Array::with_max_entries(1, MMAPABLE);
 
 /// Per class, 1 while its reader sleeps and wants to be woken.
 #[map]
-static SLEEPING: Array<u64> = Array::with_max_entries(1, MMAPABLE);
+static SLEEPING: Array<u64> = Array::with_max_entries(Class::ALL.len() as u32, MMAPABLE);
 
 /// Processes whose exit was told, by (pid, start), on kernels whose tracepoint does not say which thread was the last.
 /// It need remember a process only for as long as its last threads take to end side by side.
@@ -84,7 +95,7 @@ impl Number {
 
     #[inline(always)]
     pub(super) fn output(self, record: *const u8, len: u32) {
-        let Some(ring) = PROCESS_RINGS.get(self.cpu) else { return self.drop(DropReason::NoRing) };
+        let Some(ring) = rings(self.hook.class()).get(self.cpu) else { return self.drop(DropReason::NoRing) };
         let ring = (&raw const *ring).cast_mut().cast();
         // SAFETY: callers pass a record of `len` readable bytes; the verifier checks it again.
         let failed = unsafe {
@@ -96,13 +107,22 @@ impl Number {
     }
 }
 
+#[inline(always)]
+fn rings(class: Class) -> &'static Rings {
+    match class {
+        Class::Process => &PROCESS_RINGS,
+        Class::Network => &NETWORK_RINGS,
+        Class::File => &FILE_RINGS,
+    }
+}
+
 /// One forced wakeup when the reader has said that it sleeps, none otherwise: a wakeup costs 7 us.
 #[inline(always)]
 fn wakeup(hook: Hook) -> u64 {
     if constant(&config().quiet_hooks) & (1 << hook as u32) != 0 {
         return NO_WAKEUP;
     }
-    let Some(sleeping) = SLEEPING.get_ptr_mut(0) else { return FORCE_WAKEUP };
+    let Some(sleeping) = SLEEPING.get_ptr_mut(hook.class() as u32) else { return FORCE_WAKEUP };
     // SAFETY: the value is 8 bytes in a map; a lost race with another CPU costs one needless wakeup.
     if unsafe { read_volatile(sleeping) } == 0 {
         return NO_WAKEUP;

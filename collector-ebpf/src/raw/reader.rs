@@ -1,14 +1,13 @@
 //! How kernel objects are read: by typed pointers, or by probe reads.
 
 use super::{probe_u32, probe_u64};
-use crate::path;
 use aya_ebpf::helpers::generated as helper;
 use core::ptr::read_volatile;
 
 /// How kernel objects are read. A field that cannot be read is 0 in both families.
 pub(crate) trait Reader: Copy {
-    /// Whether short names are read word by word from the dentry, rather than by one call from where they lie.
-    const NAMES_BY_WORD: bool;
+    /// Whether fields are read by direct loads.
+    const DIRECT: bool;
     /// A kernel object.
     type Ptr: Copy;
     /// The current task.
@@ -25,8 +24,6 @@ pub(crate) trait Reader: Copy {
     fn u64(object: Self::Ptr, offset: u32) -> u64;
     /// A field that points to another object.
     fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr;
-    /// Appends the names of the path that was started in the exec scratch; the path's flags.
-    fn walk_path() -> u64;
 }
 
 /// Typed pointers and direct loads. The verifier knows each pointer's kernel type and lets a load that would fault
@@ -35,7 +32,7 @@ pub(crate) trait Reader: Copy {
 pub(crate) struct Direct;
 
 impl Reader for Direct {
-    const NAMES_BY_WORD: bool = true;
+    const DIRECT: bool = true;
     type Ptr = *const u8;
 
     #[inline(always)]
@@ -82,20 +79,6 @@ impl Reader for Direct {
         // SAFETY: as for `u32`; the verifier gives the loaded pointer the field's type.
         unsafe { read_volatile(object.wrapping_add(offset as usize).cast()) }
     }
-
-    #[inline(always)]
-    fn walk_path() -> u64 {
-        walk_path_direct()
-    }
-}
-
-/// A global function: the verifier walks it once, and not again at each of its calls. Its arguments lie in the scratch,
-/// for to such a function a kernel pointer is no number.
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn walk_path_direct() -> u64 {
-    u64::from(path::walk::<Direct>())
 }
 
 /// Probe reads.
@@ -103,7 +86,7 @@ extern "C" fn walk_path_direct() -> u64 {
 pub(crate) struct Portable;
 
 impl Reader for Portable {
-    const NAMES_BY_WORD: bool = false;
+    const DIRECT: bool = false;
     type Ptr = u64;
 
     #[inline(always)]
@@ -141,17 +124,4 @@ impl Reader for Portable {
     fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr {
         probe_u64(object.wrapping_add(u64::from(offset)))
     }
-
-    #[inline(always)]
-    fn walk_path() -> u64 {
-        walk_path_portable()
-    }
-}
-
-/// See [`walk_path_direct`].
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn walk_path_portable() -> u64 {
-    u64::from(path::walk::<Portable>())
 }

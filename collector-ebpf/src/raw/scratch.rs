@@ -1,20 +1,20 @@
-//! Where an exec record and its text are put together: a per-CPU map value, too large for a stack.
+//! Where a record and its text are put together: a per-CPU map value, too large for a stack. Each kind of record has one
+//! of its own, since what fills it must not be interrupted by what fills another.
 
 use super::number::Number;
-use super::reader::Reader;
+use super::reader::{Direct, Portable, Reader};
 use super::{config, constant};
+use crate::path;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
-use collector_common::{DropReason, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, RecordKind};
+use collector_common::{DropReason, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, RecordHeader, RecordKind};
 use core::ptr::{read_volatile, write_volatile};
 
-/// Where exec records are put together.
-#[map]
-static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(1, 0);
-
+/// Largest fixed part of a record that is put together here.
+const FIXED_BYTES_MAX: u32 = 512;
 /// Bytes of the text buffer: what a per-CPU map value (32 KiB at most) leaves.
-const TEXT_BYTES: u32 = 32768 - 32 - size_of::<ExecRecord>() as u32;
+const TEXT_BYTES: u32 = 32768 - 32 - FIXED_BYTES_MAX;
 
 /// Bytes of all paths of a record, rounded up to a power of two.
 const PATHS_BYTES_MAX: u32 = 16384;
@@ -40,9 +40,71 @@ impl NameOffsets {
     }
 }
 
+/// A record that is put together in a scratch.
+pub(crate) trait Kept: Sized + 'static {
+    /// What it tells.
+    const KIND: RecordKind;
+    /// Its header.
+    fn header(&mut self) -> &mut RecordHeader;
+    /// The scratch of its kind.
+    fn scratch() -> Option<&'static mut Scratch<Self>>;
+    /// Appends the names of the path that was started in its scratch; the path's flags. See [`kept`].
+    fn walk_path<R: Reader>() -> u64;
+}
+
+/// The scratch map and the path walks of one kind of record. A walk is a global function: the verifier walks it once,
+/// and not again at each of its calls. Its arguments lie in the scratch, for to such a function a kernel pointer is no
+/// number.
+macro_rules! kept {
+    ($record:ident, $kind:ident, $map:ident, $direct:ident, $portable:ident) => {
+        /// Where records of this kind are put together.
+        #[map]
+        static $map: PerCpuArray<Scratch<$record>> = PerCpuArray::with_max_entries(1, 0);
+
+        const _: () = assert!(size_of::<$record>() <= FIXED_BYTES_MAX as usize);
+
+        // SAFETY: no other symbol of the object has this name.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $direct() -> u64 {
+            u64::from(path::walk::<Direct, $record>())
+        }
+
+        // SAFETY: no other symbol of the object has this name.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $portable() -> u64 {
+            u64::from(path::walk::<Portable, $record>())
+        }
+
+        impl Kept for $record {
+            const KIND: RecordKind = RecordKind::$kind;
+
+            #[inline(always)]
+            fn header(&mut self) -> &mut RecordHeader {
+                &mut self.header
+            }
+
+            #[inline(always)]
+            fn scratch() -> Option<&'static mut Scratch<Self>> {
+                // SAFETY: the value is this CPU's and that of programs that do not interrupt each other; the kernel does
+                // not enter a program twice on one CPU, so this is the only reference. Any bytes are a valid `Scratch`.
+                $map.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+            }
+
+            #[inline(always)]
+            fn walk_path<R: Reader>() -> u64 {
+                if R::DIRECT { $direct() } else { $portable() }
+            }
+        }
+    };
+}
+
+kept!(ExecRecord, Exec, EXEC_SCRATCH, walk_exec_path_direct, walk_exec_path_portable);
+
 /// A record under construction and its text.
 #[repr(C)]
-pub(crate) struct ExecScratch {
+pub(crate) struct Scratch<K> {
     /// Text bytes written. It lives here, not in a register: a verifier that tracked it through a path walk would
     /// see a new state at every step.
     text_len: u32,
@@ -52,7 +114,7 @@ pub(crate) struct ExecScratch {
     found: u64,
     /// Addresses of the mount and the name at which the path under construction starts.
     path_start: [u64; 2],
-    pub(crate) record: ExecRecord,
+    pub(crate) record: K,
     text: [u8; TEXT_BYTES as usize],
 }
 
@@ -64,15 +126,7 @@ fn store_word(to: *mut u8, word: u32, value: u64) {
     unsafe { write_volatile(to.wrapping_add(word as usize * 8).cast::<u64>(), value) };
 }
 
-/// The exec program's scratch.
-#[inline(always)]
-pub(crate) fn exec_scratch() -> Option<&'static mut ExecScratch> {
-    // SAFETY: the value is this CPU's and this program's; the kernel does not enter a program twice on one CPU, so
-    // this is the only reference. Any bytes are a valid `ExecScratch`.
-    EXEC_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
-}
-
-impl ExecScratch {
+impl<K: Kept> Scratch<K> {
     #[inline(always)]
     pub(crate) fn text_len(&self) -> u32 {
         // SAFETY: a reference is readable; volatile only keeps the value out of registers.
@@ -161,7 +215,7 @@ impl ExecScratch {
         // Read anew, so that the compiler makes no second loop for the other answer.
         let inline_words = u64::from(constant(&config().inline_name_words));
         // The kernel ends every name with a NUL of its own.
-        if R::NAMES_BY_WORD && len < inline_words * 8 {
+        if R::DIRECT && len < inline_words * 8 {
             for word in 0..4 {
                 store_word(to, word, R::u64(dentry, names.inline + word * 8));
             }
@@ -211,8 +265,8 @@ impl ExecScratch {
         if len > TEXT_BYTES {
             return number.drop(DropReason::Oversize);
         }
-        let len = size_of::<ExecRecord>() as u32 + len;
-        number.fill(&mut self.record.header, RecordKind::Exec, len);
+        let len = size_of::<K>() as u32 + len;
+        number.fill(self.record.header(), K::KIND, len);
         number.output((&raw const self.record).cast(), len);
     }
 }

@@ -5,6 +5,7 @@ mod kfunc;
 mod layout;
 pub(crate) mod mapped;
 mod object;
+mod program;
 #[cfg(feature = "ebpf-log")]
 mod program_log;
 mod refusal;
@@ -13,7 +14,8 @@ pub mod rings;
 pub use btf::{Btf, BtfError};
 pub use layout::{BTF_PATH, Layout, LayoutError};
 pub use object::{
-    AttachedHook, KernelObject, LoadError, LoadOptions, ProgramReport, Readers, ReadersChoice, via,
+    AbsentHook, AttachedHook, KernelObject, LoadError, LoadOptions, ProgramReport, Readers, ReadersChoice,
+    blind_without, via,
 };
 pub use refusal::Refusal;
 

@@ -2,11 +2,12 @@
 
 use super::layout::{Layout, LayoutError};
 use super::mapped::{MappedWords, Slots};
+use super::program;
 use super::refusal::{Refusal, missing_capabilities};
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
 use super::{OBJECT, kfunc};
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
-use aya::programs::{ProgramInfo, RawTracePoint, RawTracePointRunOptions, TestRun};
+use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use collector_common::{Class, Config, Filters, Hook};
@@ -40,6 +41,13 @@ impl Readers {
 /// Rung and hook, as `via` has them.
 pub fn via(hook: Hook) -> String {
     format!("{}:{}", hook.rung().name(), hook.target())
+}
+
+/// What a class is blind to without this hook; `None` if the class cannot be served without it.
+pub fn blind_without(hook: Hook) -> Option<&'static str> {
+    match hook {
+        Hook::Exec | Hook::Fork | Hook::Exit => None,
+    }
 }
 
 /// Which family to use.
@@ -141,21 +149,32 @@ pub struct ProgramReport {
     pub jited_bytes: u32,
 }
 
+/// A hook that could not be served and is not needed for its class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsentHook {
+    /// The hook.
+    pub hook: Hook,
+    /// What the kernel said.
+    pub refusal: Refusal,
+}
+
 /// The loaded object. Programs stay attached until [`KernelObject::detach`] or drop.
 pub struct KernelObject {
     ebpf: Ebpf,
     layout: Layout,
     attached: Vec<AttachedHook>,
+    absent: Vec<AbsentHook>,
     /// Until they are taken.
     rings: Vec<(Class, Vec<RingBuf<MapData>>)>,
-    /// What [`KernelObject::missed`] said when the hooks were detached.
-    missed_at_detach: Option<u64>,
+    /// What [`KernelObject::missed`] said when a class's hooks were detached.
+    missed_at_detach: Vec<(Class, u64)>,
     #[cfg(feature = "ebpf-log")]
     _log: Option<super::program_log::ProgramLog>,
 }
 
 impl KernelObject {
-    /// Loads the object and attaches the hooks.
+    /// Loads the object and attaches the hooks. A hook that is refused and whose class can do without it is noted in
+    /// [`KernelObject::absent`].
     ///
     /// # Errors
     /// Says what is missing or what was refused; nothing stays attached then.
@@ -170,8 +189,9 @@ impl KernelObject {
             ebpf,
             layout,
             attached: Vec::new(),
+            absent: Vec::new(),
             rings: Vec::new(),
-            missed_at_detach: None,
+            missed_at_detach: Vec::new(),
             #[cfg(feature = "ebpf-log")]
             _log: None,
         };
@@ -183,17 +203,32 @@ impl KernelObject {
             let rings = make_rings(&mut object.ebpf, plan)?;
             object.rings.push((plan.class, rings));
         }
+        let mut loaded = Vec::new();
         for &hook in hooks {
-            let readers = object.load_program(hook, options.readers)?;
-            object.attached.push(AttachedHook { hook, readers });
+            match object.load_program(hook, options.readers) {
+                Ok(readers) => loaded.push(AttachedHook { hook, readers }),
+                Err(refusal) => object.do_without(hook, format!("program {}", hook.program()), refusal)?,
+            }
         }
         // Last: from the first event on, everything that it needs is there.
-        for attached in &object.attached {
-            let name = program_name(attached.hook, attached.readers);
-            let program = raw_tracepoint(&mut object.ebpf, &name)?;
-            program.attach(attached.hook.target()).map_err(refused(&format!("attaching {name}")))?;
+        for hook in loaded {
+            let name = program_name(hook.hook, hook.readers);
+            match program::attach(&mut object.ebpf, &name, hook.hook) {
+                Ok(()) => object.attached.push(hook),
+                Err(refusal) => object.do_without(hook.hook, format!("attaching {name}"), refusal)?,
+            }
         }
         Ok(object)
+    }
+
+    /// Notes a hook that was refused, or fails if its class cannot do without it.
+    fn do_without(&mut self, hook: Hook, what: String, refusal: Refusal) -> Result<(), LoadError> {
+        if blind_without(hook).is_none() {
+            return Err(explain(what, refusal));
+        }
+        tracing::info!(hook = via(hook), %refusal, "a hook is refused; what only it sees is named blind");
+        self.absent.push(AbsentHook { hook, refusal });
+        Ok(())
     }
 
     /// Loads every program of every family, and says what the verifier said.
@@ -207,13 +242,11 @@ impl KernelObject {
         for &hook in Hook::ALL {
             for readers in [Readers::Direct, Readers::Portable] {
                 let name = program_name(hook, readers);
-                let program = raw_tracepoint(&mut ebpf, &name)?;
-                let loaded = program.load().map_err(|error| Refusal::of_program(&error));
-                let info = program.info().ok();
+                let loaded = program::load(&mut ebpf, &name, hook);
+                let cost = program::cost(&ebpf, &name);
                 reports.push(ProgramReport {
-                    verified: loaded
-                        .map(|()| info.as_ref().and_then(ProgramInfo::verified_instruction_count)),
-                    jited_bytes: info.map_or(0, |info| info.size_jitted()),
+                    verified: loaded.map(|()| cost.verified),
+                    jited_bytes: cost.jited_bytes,
                     name,
                     hook,
                     readers,
@@ -231,6 +264,11 @@ impl KernelObject {
     /// The hooks that were attached.
     pub fn attached(&self) -> &[AttachedHook] {
         &self.attached
+    }
+
+    /// The hooks that were asked for and that the kernel refused.
+    pub fn absent(&self) -> &[AbsentHook] {
+        &self.absent
     }
 
     /// Takes a class's rings; empty if they were taken before or the class has none.
@@ -255,35 +293,42 @@ impl KernelObject {
     /// What `mmap` said.
     pub fn sleeping(&self) -> Result<MappedWords, LoadError> {
         let fd = self.array("SLEEPING")?;
-        MappedWords::new(fd.fd().as_fd(), 1, true).map_err(refused("mapping the sleep flags"))
+        MappedWords::new(fd.fd().as_fd(), Class::ALL.len(), true).map_err(refused("mapping the sleep flags"))
     }
 
-    /// Runs that the kernel skipped because the program was already active on the CPU. Raw tracepoints have that check
-    /// since 6.1 (commit 05b24ff9b2cf); before, none is skipped.
-    pub fn missed(&self) -> u64 {
-        self.missed_at_detach.unwrap_or_else(|| {
-            let fds = self.attached.iter().filter_map(|attached| {
-                let name = program_name(attached.hook, attached.readers);
-                Some(self.ebpf.program(&name)?.fd().ok()?.as_fd().as_raw_fd())
-            });
-            fds.filter_map(|fd| fdinfo_value(fd, "recursion_misses")).sum()
-        })
+    /// Runs of a class's programs that the kernel skipped because the program was already active on the CPU. Raw
+    /// tracepoints have that check since 6.1 (commit 05b24ff9b2cf); before, none is skipped.
+    pub fn missed(&self, class: Class) -> u64 {
+        let kept = self.missed_at_detach.iter().find(|(of, _)| *of == class);
+        kept.map_or_else(
+            || {
+                let fds = self.of_class(class).filter_map(|attached| {
+                    let name = program_name(attached.hook, attached.readers);
+                    Some(self.ebpf.program(&name)?.fd().ok()?.as_fd().as_raw_fd())
+                });
+                fds.filter_map(|fd| fdinfo_value(fd, "recursion_misses")).sum()
+            },
+            |(_, missed)| *missed,
+        )
     }
 
-    /// Takes the programs off their hooks; what they wrote stays in the rings.
-    pub fn detach(&mut self) {
-        if self.missed_at_detach.is_some() {
+    /// Takes the programs of a class off their hooks; what they wrote stays in the rings.
+    pub fn detach(&mut self, class: Class) {
+        if self.missed_at_detach.iter().any(|(of, _)| *of == class) {
             return;
         }
-        self.missed_at_detach = Some(self.missed());
-        for attached in &self.attached {
-            let name = program_name(attached.hook, attached.readers);
-            if let Ok(program) = raw_tracepoint(&mut self.ebpf, &name)
-                && let Err(error) = program.unload()
-            {
-                tracing::warn!(program = name, %error, "failed to unload");
+        self.missed_at_detach.push((class, self.missed(class)));
+        let attached: Vec<_> = self.of_class(class).copied().collect();
+        for AttachedHook { hook, readers } in attached {
+            let name = program_name(hook, readers);
+            if let Err(refusal) = program::unload(&mut self.ebpf, &name, hook) {
+                tracing::warn!(program = name, %refusal, "failed to unload");
             }
         }
+    }
+
+    fn of_class(&self, class: Class) -> impl Iterator<Item = &AttachedHook> {
+        self.attached.iter().filter(move |attached| attached.hook.class() == class)
     }
 
     fn array(&self, name: &'static str) -> Result<&MapData, LoadError> {
@@ -293,40 +338,35 @@ impl KernelObject {
         }
     }
 
-    fn load_program(&mut self, hook: Hook, choice: ReadersChoice) -> Result<Readers, LoadError> {
-        let mut refusals = Vec::new();
+    fn load_program(&mut self, hook: Hook, choice: ReadersChoice) -> Result<Readers, Refusal> {
+        let mut last = None;
         for &readers in choice.candidates() {
             let name = program_name(hook, readers);
-            let program = raw_tracepoint(&mut self.ebpf, &name)?;
-            match program.load().map_err(|error| Refusal::of_program(&error)) {
+            match program::load(&mut self.ebpf, &name, hook) {
                 Ok(()) => return Ok(readers),
                 Err(refusal) => {
                     tracing::debug!(program = name, %refusal, "program refused");
                     if let Some(log) = &refusal.verifier_log {
                         tracing::trace!(program = name, log, "verifier log");
                     }
-                    refusals.push((name, refusal));
+                    last = Some(refusal);
                 }
             }
         }
-        let (name, refusal) = refusals.pop().expect("every choice has a candidate");
-        Err(explain(format!("program {name}"), refusal))
+        Err(last.expect("every choice has a candidate"))
     }
 }
 
 fn program_name(hook: Hook, readers: Readers) -> String {
-    format!("{}_{}", hook.target(), readers.name())
-}
-
-fn raw_tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, LoadError> {
-    let program = ebpf.program_mut(name).ok_or_else(|| absent(name))?;
-    program.try_into().map_err(refused(name))
+    format!("{}_{}", hook.program(), readers.name())
 }
 
 /// Makes the rings of a class and gives every CPU one.
 fn make_rings(ebpf: &mut Ebpf, plan: &RingPlan) -> Result<Vec<RingBuf<MapData>>, LoadError> {
     let (map, name) = match plan.class {
         Class::Process => ("PROCESS_RINGS", "process_ring"),
+        Class::Network => ("NETWORK_RINGS", "network_ring"),
+        Class::File => ("FILE_RINGS", "file_ring"),
     };
     let mut outer: ArrayOfMaps<_, MapData> =
         ArrayOfMaps::try_from(ebpf.map_mut(map).ok_or_else(|| absent(map))?).map_err(refused(map))?;
@@ -373,13 +413,16 @@ fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<
     let cpus = possible_cpus()?;
     let slots =
         u32::try_from(cpus * Hook::ALL.len()).map_err(|_| LoadError::Unsupported(format!("{cpus} cpus")))?;
+    let rings = u32::try_from(cpus).unwrap_or(u32::MAX);
     EbpfLoader::new()
         // Nothing is relocated by the loader: the layout is resolved above.
         .btf(None)
         .verifier_log_level(log_level)
         .override_global("CONFIG", config.as_bytes(), true)
         .map_max_entries("COUNTERS", slots)
-        .map_max_entries("PROCESS_RINGS", u32::try_from(cpus).unwrap_or(u32::MAX))
+        .map_max_entries("PROCESS_RINGS", rings)
+        .map_max_entries("NETWORK_RINGS", rings)
+        .map_max_entries("FILE_RINGS", rings)
         .load(&object)
         .map_err(refused("the maps"))
 }
@@ -407,7 +450,8 @@ fn own_pid(layout: &Layout) -> Result<u32, LoadError> {
     }
     // Inside a container only the kernel can tell: a program of the object returns it when it is run by hand.
     let mut ebpf = load_object(layout, &LoadOptions::default(), 0)?;
-    let program = raw_tracepoint(&mut ebpf, "own_pid")?;
+    let program = ebpf.program_mut("own_pid").ok_or_else(|| absent("own_pid"))?;
+    let program: &mut RawTracePoint = program.try_into().map_err(refused("own_pid"))?;
     program.load().map_err(|error| explain("program own_pid".to_owned(), Refusal::of_program(&error)))?;
     let run = program.test_run(RawTracePointRunOptions::new()).map_err(refused("running own_pid"))?;
     Ok(run.return_value)

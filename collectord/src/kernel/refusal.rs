@@ -58,6 +58,11 @@ impl Refusal {
         Self { errno, reason: shorten(&reason), verifier_log: None }
     }
 
+    /// Nothing that the kernel said.
+    pub(crate) fn other(reason: String) -> Self {
+        Self { errno: None, reason, verifier_log: None }
+    }
+
     /// Whether privileges are what was missing.
     pub fn is_permission(&self) -> bool {
         matches!(self.errno, Some(nix::libc::EPERM | nix::libc::EACCES))

@@ -14,6 +14,8 @@ pub const RING_MEMORY_DEFAULT: u64 = 32 * 1024 * 1024;
 const fn preferred_bytes(class: Class) -> u64 {
     match class {
         Class::Process => 1024 * 1024,
+        Class::Network => 512 * 1024,
+        Class::File => 4 * 1024 * 1024,
     }
 }
 
@@ -49,9 +51,7 @@ pub struct BudgetTooSmall {
 impl fmt::Display for BudgetTooSmall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { class, share } = self;
-        let class = match class {
-            Class::Process => "process",
-        };
+        let class = class.name();
         write!(
             f,
             "the ring memory leaves {share} bytes for class {class}; give it at least {RING_BYTES_MIN}, the smallest ring"

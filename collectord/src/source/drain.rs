@@ -3,13 +3,14 @@
 
 use super::clock::{boot_ns, wall_offset_ns};
 use super::convert::Converter;
+use super::event_class;
 use super::numbering::{Gap, Numbering, WrongNumber};
 use super::order::InOrder;
 use crate::kernel::mapped::{MappedWords, Slots};
 use aya::maps::{MapData, RingBuf};
-use collector_common::{DecodeError, Hook, Record};
+use collector_common::{Class, DecodeError, Hook, Record};
 use collector_core::CollectionEvent;
-use collector_core::event::{EventClass, KernelEvent, LossEvent, LossGap};
+use collector_core::event::{KernelEvent, LossEvent, LossGap};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use std::os::fd::AsFd;
@@ -74,7 +75,7 @@ impl StopSignal {
 
 /// Reads the rings of one source.
 pub(crate) struct Reader {
-    pub(crate) class: EventClass,
+    pub(crate) class: Class,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) rings: Vec<RingBuf<MapData>>,
     pub(crate) slots: Arc<Slots>,
@@ -253,13 +254,13 @@ impl Reader {
 
     /// Waits for a record, a stop, or the next look at the counters.
     fn sleep(&self) {
-        self.sleeping.word(0).store(1, Ordering::SeqCst);
+        self.sleeping.word(self.class as usize).store(1, Ordering::SeqCst);
         let mut waiting: Vec<PollFd<'_>> =
             self.rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
         waiting.push(PollFd::new(self.stop.wake.as_fd(), PollFlags::POLLIN));
         // The rings are looked at once more as the poll begins. An interrupted poll is a short sleep.
         let _ = poll(&mut waiting, PollTimeout::from(SLEEP_MS_MAX));
-        self.sleeping.word(0).store(0, Ordering::Relaxed);
+        self.sleeping.word(self.class as usize).store(0, Ordering::Relaxed);
     }
 }
 
@@ -293,10 +294,10 @@ fn read_record(
     Ok((event, gap))
 }
 
-fn loss(class: EventClass, gap: &Gap, converter: &Converter) -> CollectionEvent {
+fn loss(class: Class, gap: &Gap, converter: &Converter) -> CollectionEvent {
     let wall = |ktime_ns| SystemTime::UNIX_EPOCH + Duration::from_nanos(converter.wall_ns(ktime_ns));
     CollectionEvent::Loss(Box::new(LossEvent {
-        class,
+        class: event_class(class),
         gap: Some(LossGap {
             stream: gap.hook.stream().to_owned(),
             cpu: u32::try_from(gap.cpu).unwrap_or(u32::MAX),

@@ -1,25 +1,25 @@
-//! Kernel events as an [`EventSource`]: one adapter for every class.
+//! Kernel events as [`EventSource`]s: one adapter for every class, a source and a reader's thread each.
 
 mod clock;
 mod convert;
+mod coverage;
 mod drain;
 mod numbering;
 mod order;
 
 use crate::kernel::mapped::Slots;
-use crate::kernel::{AttachedHook, KernelObject, LoadError, LoadOptions, via};
+use crate::kernel::{KernelObject, LoadError, LoadOptions, via};
 use async_trait::async_trait;
 use collector_common::{Class, DropReason, Hook};
 use collector_core::accounting::{ClassAccount, SourceAccount};
-use collector_core::event::{ClassCoverage, CoverageEvent, EventClass, HookCoverage, Origin};
+use collector_core::event::{CoverageEvent, EventClass, Origin};
 use collector_core::{CollectionEvent, EventSource, SourceCaps};
 use convert::Converter;
 use drain::{Reader, ReaderCounters, StopSignal};
 use numbering::Numbering;
 use order::InOrder;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 /// Which kernel events a [`KernelSource`] tells.
@@ -27,19 +27,22 @@ use tokio::sync::{mpsc, watch};
 pub struct KernelSourceOptions {
     /// How the programs are loaded, and which events they let through.
     pub load: LoadOptions,
-    /// The hooks whose events are told. Others of the same class are read for the process table.
+    /// The hooks whose events are told. Those that feed the process table are attached besides, and read for it only.
     pub told: Vec<Hook>,
 }
+
+/// What the process table lives on.
+const TABLE_HOOKS: [Hook; 3] = [Hook::Exec, Hook::Fork, Hook::Exit];
 
 /// The events of one class, read from the kernel's rings.
 ///
 /// The hooks are loaded and attached when this is made: what it claims was proved, and events are already numbered.
 pub struct KernelSource {
-    class: EventClass,
-    name: &'static str,
+    class: Class,
     caps: SourceCaps,
     coverage: CoverageEvent,
-    object: Mutex<KernelObject>,
+    /// All classes' programs: they share maps.
+    object: Arc<Mutex<KernelObject>>,
     slots: Arc<Slots>,
     counters: Arc<ReaderCounters>,
     stop: Arc<StopSignal>,
@@ -50,20 +53,37 @@ pub struct KernelSource {
 }
 
 impl KernelSource {
-    /// Loads and attaches the process class: starts, forks and ends of processes. All three feed the process table.
+    /// Loads the object and attaches what is told and what feeds the process table: a source for each class of these.
+    /// The first is always that of the process class.
     ///
     /// # Errors
     /// What is missing or was refused.
-    pub fn process(options: &KernelSourceOptions) -> Result<Self, LoadError> {
-        let hooks = [Hook::Exec, Hook::Fork, Hook::Exit];
-        let name = "process";
-        let class = EventClass::Process;
+    pub fn open(options: &KernelSourceOptions) -> Result<Vec<Self>, LoadError> {
+        let wanted = |hook: &&Hook| TABLE_HOOKS.contains(hook) || options.told.contains(hook);
+        let hooks: Vec<Hook> = Hook::ALL.iter().filter(wanted).copied().collect();
+        let quiet = hooks.iter().copied().filter(|hook| !options.told.contains(hook)).collect();
         // No event is older than this.
         let before_ns = clock::boot_ns();
-        let internal = |hook: &Hook| !options.told.contains(hook);
-        let quiet = hooks.iter().copied().filter(internal).collect();
-        let mut object = KernelObject::attach(&LoadOptions { quiet, ..options.load.clone() }, &hooks)?;
-        let rings = object.take_rings(Class::Process);
+        let object = KernelObject::attach(&LoadOptions { quiet, ..options.load.clone() }, &hooks)?;
+        let object = Arc::new(Mutex::new(object));
+        let classes = Class::ALL.into_iter().filter(|class| hooks.iter().any(|hook| hook.class() == *class));
+        classes.map(|class| Self::of_class(class, &object, options, before_ns)).collect()
+    }
+
+    fn of_class(
+        class: Class,
+        shared: &Arc<Mutex<KernelObject>>,
+        options: &KernelSourceOptions,
+        before_ns: u64,
+    ) -> Result<Self, LoadError> {
+        let mut object = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let hooks: Vec<Hook> = object
+            .attached()
+            .iter()
+            .map(|attached| attached.hook)
+            .filter(|hook| hook.class() == class)
+            .collect();
+        let rings = object.take_rings(class);
         let slots = Arc::new(object.slots()?);
         let stop =
             Arc::new(StopSignal::new().map_err(|error| LoadError::Unsupported(format!("eventfd: {error}")))?);
@@ -72,19 +92,20 @@ impl KernelSource {
         let origins = Hook::ALL.iter().map(|hook| {
             hooks.contains(hook).then(|| {
                 Arc::new(Origin {
-                    class,
+                    class: event_class(class),
                     stream: hook.stream().to_owned(),
-                    source: name.to_owned(),
+                    source: class.name().to_owned(),
                     via: via(*hook),
                     boot_id: boot_id.clone(),
                 })
             })
         });
-        let internal = Hook::ALL.iter().map(internal).collect();
+        let internal = Hook::ALL.iter().map(|hook| !options.told.contains(hook)).collect();
         let converter = Converter::new(origins.collect(), internal, &object.layout().offsets);
+        let coverage = coverage::of_class(class, &object);
         let reader = Reader {
             class,
-            hooks: hooks.to_vec(),
+            hooks,
             rings,
             sleeping: object.sleeping()?,
             converter,
@@ -99,10 +120,9 @@ impl KernelSource {
         let whole = if filtered { SourceCaps::empty() } else { SourceCaps::SYSTEM_WIDE };
         Ok(Self {
             class,
-            name,
-            caps: class.domain() | SourceCaps::KERNEL_LEVEL | SourceCaps::REALTIME | whole,
-            coverage: coverage(class, object.attached()),
-            object: Mutex::new(object),
+            caps: event_class(class).domain() | SourceCaps::KERNEL_LEVEL | SourceCaps::REALTIME | whole,
+            coverage,
+            object: Arc::clone(shared),
             slots,
             counters,
             stop,
@@ -110,12 +130,25 @@ impl KernelSource {
             ended: watch::Sender::new(false),
         })
     }
+
+    fn object(&self) -> MutexGuard<'_, KernelObject> {
+        self.object.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the framework calls a class.
+pub(crate) fn event_class(class: Class) -> EventClass {
+    match class {
+        Class::Process => EventClass::Process,
+        Class::Network => EventClass::Network,
+        Class::File => EventClass::File,
+    }
 }
 
 #[async_trait]
 impl EventSource for KernelSource {
     fn name(&self) -> &'static str {
-        self.name
+        self.class.name()
     }
 
     fn capabilities(&self) -> SourceCaps {
@@ -125,22 +158,24 @@ impl EventSource for KernelSource {
     /// Runs as long as the reader's thread; an error says that the thread panicked.
     async fn start(&self, tx: mpsc::Sender<CollectionEvent>) -> anyhow::Result<()> {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let reader = reader.ok_or_else(|| anyhow::anyhow!("source {} was started before", self.name))?;
+        let reader =
+            reader.ok_or_else(|| anyhow::anyhow!("source {} was started before", self.class.name()))?;
         let ended = self.ended.clone();
         let runtime = tokio::runtime::Handle::current();
-        let thread = std::thread::Builder::new().name(format!("read-{}", self.name)).spawn(move || {
-            let _ended = TellEnd(ended);
-            reader.run(&tx, &runtime);
-        })?;
+        let thread =
+            std::thread::Builder::new().name(format!("read-{}", self.class.name())).spawn(move || {
+                let _ended = TellEnd(ended);
+                reader.run(&tx, &runtime);
+            })?;
         self.wait_for_end().await;
         match thread.join() {
             Ok(()) => Ok(()),
-            Err(_) => anyhow::bail!("the reader of source {} panicked", self.name),
+            Err(_) => anyhow::bail!("the reader of source {} panicked", self.class.name()),
         }
     }
 
     async fn stop(&self) -> anyhow::Result<()> {
-        self.object.lock().unwrap_or_else(PoisonError::into_inner).detach();
+        self.object().detach(self.class);
         let never_started = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
         if never_started {
             return Ok(());
@@ -151,7 +186,7 @@ impl EventSource for KernelSource {
     }
 
     async fn health_check(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!*self.ended.borrow(), "the reader of source {} has ended", self.name);
+        anyhow::ensure!(!*self.ended.borrow(), "the reader of source {} has ended", self.class.name());
         let malformed = self.counters.malformed.load(Ordering::Relaxed);
         anyhow::ensure!(malformed == 0, "{malformed} malformed records");
         Ok(())
@@ -170,8 +205,8 @@ impl EventSource for KernelSource {
             read: self.counters.read.load(Ordering::Acquire),
             ..ClassAccount::default()
         };
-        let object = self.object.lock().unwrap_or_else(PoisonError::into_inner);
-        for attached in object.attached() {
+        let object = self.object();
+        for attached in object.attached().iter().filter(|attached| attached.hook.class() == self.class) {
             for cpu in 0..self.slots.cpus() {
                 let (generated, dropped) = self.slots.read(cpu, attached.hook as usize);
                 account.generated += generated;
@@ -184,8 +219,8 @@ impl EventSource for KernelSource {
         if !drained {
             account.in_ring = account.generated.saturating_sub(dropped + account.read);
         }
-        account.missed = object.missed();
-        Some([(self.class, account)].into())
+        account.missed = object.missed(self.class);
+        Some([(event_class(self.class), account)].into())
     }
 }
 
@@ -202,27 +237,6 @@ struct TellEnd(watch::Sender<bool>);
 impl Drop for TellEnd {
     fn drop(&mut self) {
         self.0.send_replace(true);
-    }
-}
-
-/// What no hook of the process class sees: calls of exec that failed, and through which system call ABI a program was
-/// started (the kernel has set the new program's by then).
-const BLIND: [&str; 2] = ["exec-failed", "exec-abi"];
-
-fn coverage(class: EventClass, attached: &[AttachedHook]) -> CoverageEvent {
-    let hooks = attached.iter().map(|attached| HookCoverage {
-        via: via(attached.hook),
-        rung: attached.hook.rung().name().to_owned(),
-        readers: attached.readers.name().to_owned(),
-    });
-    let blind = BLIND.iter().map(|name| (*name).to_owned()).collect();
-    let class_coverage = ClassCoverage { hooks: hooks.collect(), blind };
-    CoverageEvent {
-        kernel: nix::sys::utsname::uname()
-            .map(|name| name.release().to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        classes: [(class, class_coverage)].into(),
-        timestamp: SystemTime::now(),
     }
 }
 

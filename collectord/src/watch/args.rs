@@ -80,11 +80,11 @@ pub enum EventName {
 }
 
 impl EventName {
-    fn hook(self) -> Hook {
+    fn hooks(self) -> &'static [Hook] {
         match self {
-            Self::Exec => Hook::Exec,
-            Self::Exit => Hook::Exit,
-            Self::Fork => Hook::Fork,
+            Self::Exec => &[Hook::Exec],
+            Self::Exit => &[Hook::Exit],
+            Self::Fork => &[Hook::Fork],
         }
     }
 }
@@ -133,7 +133,7 @@ pub enum FlagError {
 impl WatchArgs {
     /// The hooks whose events are told.
     pub fn told(&self) -> Vec<Hook> {
-        self.events.iter().map(|event| event.hook()).collect()
+        self.events.iter().flat_map(|event| event.hooks()).copied().collect()
     }
 
     /// How to load the kernel object.
@@ -219,10 +219,11 @@ fn parse_user(text: &str) -> Result<u32, String> {
 
 fn parse_ring_size(text: &str) -> Result<(Class, u64), String> {
     let (class, size) = text.split_once('=').ok_or("expected CLASS=SIZE, such as process=1MiB")?;
-    let class = match class {
-        "process" => Class::Process,
-        other => return Err(format!("no class {other:?}; there is: process")),
-    };
+    let known = Class::ALL.map(Class::name).join(", ");
+    let class = Class::ALL.into_iter().find(|known| known.name() == class);
+    let class = class.ok_or_else(|| {
+        format!("no class {:?}; there are: {known}", text.split('=').next().unwrap_or_default())
+    })?;
     let bytes = parse_size(size)?;
     if !bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&bytes) {
         return Err(format!(

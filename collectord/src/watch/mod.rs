@@ -29,16 +29,16 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 pub fn run(args: &WatchArgs, whole_verifier_log: bool) -> Result<(), Failure> {
     let load = args.load_options(whole_verifier_log).map_err(Failure::usage)?;
     crate::memlock::raise();
-    let source = KernelSource::process(&KernelSourceOptions { load, told: args.told() })?;
+    let sources = KernelSource::open(&KernelSourceOptions { load, told: args.told() })?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
-    let report = runtime.block_on(collect(source, args));
+    let report = runtime.block_on(collect(sources, args));
     // A write to a blocked stdout cannot be called back; it must not hold the exit either.
     runtime.shutdown_background();
     judge(report.map_err(Failure::runtime)?)
 }
 
-async fn collect(source: KernelSource, args: &WatchArgs) -> anyhow::Result<RunReport> {
+async fn collect(sources: Vec<KernelSource>, args: &WatchArgs) -> anyhow::Result<RunReport> {
     let config = CollectorConfig::new()
         .with_component_name("collectord")
         .with_event_buffer_size(QUEUE_EVENTS)
@@ -46,9 +46,11 @@ async fn collect(source: KernelSource, args: &WatchArgs) -> anyhow::Result<RunRe
         // What is there is written at once: a person is waiting for it.
         .with_batch_timeout(Duration::ZERO)
         .with_shutdown_timeout(SHUTDOWN_MAX);
-    // The source is attached by now: a process that starts meanwhile is in the snapshot or in the stream, or in both.
+    // The sources are attached by now: a process that starts meanwhile is in the snapshot or in the stream, or in both.
     let mut collector = Collector::new(config).with_process_snapshot(snapshot::processes());
-    collector.register(Box::new(source))?;
+    for source in sources {
+        collector.register(Box::new(source))?;
+    }
     collector.add_sink(sink(args));
     if let Some(count) = args.count {
         collector.stop_after(count);

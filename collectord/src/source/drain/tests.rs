@@ -94,7 +94,7 @@ fn reader(counters: &Counters) -> (Reader, Arc<ReaderCounters>, Arc<StopSignal>)
     let counted = Arc::new(ReaderCounters::default());
     let stop = Arc::new(StopSignal::new().unwrap());
     let reader = Reader {
-        class: EventClass::Process,
+        class: Class::Process,
         hooks: Hook::ALL.to_vec(),
         rings: Vec::new(),
         slots: Arc::new(counters.slots()),

@@ -1,0 +1,95 @@
+//! One kernel program: loaded, attached by its rung, unloaded.
+
+use super::refusal::Refusal;
+use aya::Ebpf;
+use aya::programs::links::CgroupAttachMode;
+use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramInfo, RawTracePoint, TracePoint};
+use collector_common::{Hook, Rung};
+use std::fs::File;
+use std::path::PathBuf;
+
+/// The category of the tracepoints that [`Rung::Tracepoint`] means.
+const TRACEPOINT_CATEGORY: &str = "syscalls";
+
+/// What a loaded program costs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cost {
+    /// Instructions that the verifier walked, where the kernel tells (5.16 and newer).
+    pub(super) verified: Option<u32>,
+    /// Bytes of machine code.
+    pub(super) jited_bytes: u32,
+}
+
+pub(super) fn load(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<(), Refusal> {
+    let program = find(ebpf, name)?;
+    let loaded = match hook.rung() {
+        Rung::RawTracepoint => typed::<RawTracePoint>(program)?.load(),
+        Rung::Tracepoint => typed::<TracePoint>(program)?.load(),
+        Rung::CgroupSockAddr => typed::<CgroupSockAddr>(program)?.load(),
+    };
+    loaded.map_err(|error| Refusal::of_program(&error))
+}
+
+pub(super) fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<(), Refusal> {
+    let program = find(ebpf, name)?;
+    let attached = match hook.rung() {
+        Rung::RawTracepoint => typed::<RawTracePoint>(program)?.attach(hook.target()).map(drop),
+        Rung::Tracepoint => {
+            typed::<TracePoint>(program)?.attach(TRACEPOINT_CATEGORY, hook.target()).map(drop)
+        }
+        Rung::CgroupSockAddr => {
+            let root = root_cgroup()?;
+            typed::<CgroupSockAddr>(program)?.attach(root, CgroupAttachMode::AllowMultiple).map(drop)
+        }
+    };
+    attached.map_err(|error| Refusal::of_program(&error))
+}
+
+pub(super) fn unload(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<(), Refusal> {
+    let program = find(ebpf, name)?;
+    let unloaded = match hook.rung() {
+        Rung::RawTracepoint => typed::<RawTracePoint>(program)?.unload(),
+        Rung::Tracepoint => typed::<TracePoint>(program)?.unload(),
+        Rung::CgroupSockAddr => typed::<CgroupSockAddr>(program)?.unload(),
+    };
+    unloaded.map_err(|error| Refusal::of_program(&error))
+}
+
+/// What the kernel says of a program; nothing, if it is not loaded.
+pub(super) fn cost(ebpf: &Ebpf, name: &str) -> Cost {
+    let info = ebpf.program(name).and_then(|program| program.info().ok());
+    info.as_ref().map_or_else(Cost::default, |info: &ProgramInfo| Cost {
+        verified: info.verified_instruction_count(),
+        jited_bytes: info.size_jitted(),
+    })
+}
+
+fn find<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Refusal> {
+    ebpf.program_mut(name).ok_or_else(|| Refusal::other(format!("the kernel object has no program {name}")))
+}
+
+fn typed<'a, T>(program: &'a mut Program) -> Result<&'a mut T, Refusal>
+where
+    &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    program.try_into().map_err(|error| Refusal::of_program(&error))
+}
+
+/// The root of the unified cgroup hierarchy: a hook there sees the whole machine.
+fn root_cgroup() -> Result<File, Refusal> {
+    let root = cgroup_mount().ok_or_else(|| Refusal::other("no cgroup2 filesystem is mounted".to_owned()))?;
+    File::open(&root).map_err(|error| {
+        let refusal = Refusal::of_error(&error);
+        Refusal { reason: format!("failed to open {}: {}", root.display(), refusal.reason), ..refusal }
+    })
+}
+
+fn cgroup_mount() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ');
+        let (root, point) = (fields.nth(3)?, fields.next()?);
+        (filesystem.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(point))
+    })
+}
