@@ -69,6 +69,12 @@ pub struct Config {
     pub upid_bytes: u32,
     /// 8-byte words of a name that a dentry holds itself: 4 before 6.11, 5 since.
     pub inline_name_words: u32,
+    /// 1 if the kernel has the helper `bpf_task_pt_regs` (5.15 and newer).
+    pub task_regs_helper: u32,
+    /// Bytes of `struct pt_regs`.
+    pub regs_bytes: u32,
+    /// The bit at `task_compat`: `TS_COMPAT` on x86, `TIF_32BIT` on arm64.
+    pub compat_mask: u32,
 }
 
 impl Config {
@@ -91,5 +97,8 @@ impl Config {
         exit_tells_group_dead: 0,
         upid_bytes: 0,
         inline_name_words: 0,
+        task_regs_helper: 0,
+        regs_bytes: 0,
+        compat_mask: 0,
     };
 }

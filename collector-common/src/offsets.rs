@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct Field {
     /// The name in [`Offsets`].
     pub name: &'static str,
-    /// BTF paths (`struct.member.member`, anonymous members skipped), the first that resolves is taken. Kernels
+    /// BTF paths (`struct.member.member[index]`, anonymous members skipped), the first that resolves is taken. Kernels
     /// renamed some.
     pub paths: &'static [&'static str],
     /// Whether the programs work without it.
@@ -162,4 +162,20 @@ offsets! {
     vfsmount_root: ["vfsmount.mnt_root"];
     /// Next callback.
     callback_next: ["callback_head.next"];
+    /// Lowest address of the kernel stack.
+    task_stack: ["task_struct.stack"];
+    /// Says, in one bit, whether the task is in a system call of the 32-bit ABI: x86, then arm64.
+    task_compat: ["task_struct.thread_info.status", "task_struct.thread_info.flags"], optional;
+    /// First argument of a system call: x86, then arm64, whose first register also takes the result.
+    regs_arg0: ["pt_regs.di", "pt_regs.orig_x0"];
+    /// Second argument.
+    regs_arg1: ["pt_regs.si", "pt_regs.regs[1]"];
+    /// Third argument.
+    regs_arg2: ["pt_regs.dx", "pt_regs.regs[2]"];
+    /// Fourth argument.
+    regs_arg3: ["pt_regs.r10", "pt_regs.regs[3]"];
+    /// Fifth argument.
+    regs_arg4: ["pt_regs.r8", "pt_regs.regs[4]"];
+    /// Number of the system call.
+    regs_number: ["pt_regs.orig_ax", "pt_regs.syscallno"];
 }

@@ -6,10 +6,13 @@
 
 mod number;
 mod reader;
+mod regs;
 mod scratch;
 
 pub(crate) use number::{Number, first_exit};
 pub(crate) use reader::{Direct, Portable, Reader};
+#[allow(unused_imports)]
+pub(crate) use regs::{Registers, is_compat, syscall_result};
 pub(crate) use scratch::{Kept, NameOffsets, Scratch};
 
 use aya_ebpf::helpers::generated as helper;

@@ -14,6 +14,10 @@ pub(crate) trait Reader: Copy {
     fn current() -> Self::Ptr;
     /// The object at an address, of the type with this BTF id.
     fn object(address: u64, type_id: u32) -> Self::Ptr;
+    /// The object at an address, where the family has no use for its type. Direct readers read nothing there.
+    fn at(address: u64) -> Self::Ptr;
+    /// What a helper gave: the verifier has typed it already.
+    fn typed(pointer: i64) -> Self::Ptr;
     /// The object's address.
     fn address(object: Self::Ptr) -> u64;
     /// Whether two are the same object.
@@ -50,6 +54,16 @@ impl Reader for Direct {
             unsafe { core::mem::transmute(0x7fff_0001_usize) };
         // SAFETY: the kfunc takes any address; the verifier types the result.
         unsafe { cast(address as *const u8, type_id) }
+    }
+
+    #[inline(always)]
+    fn at(address: u64) -> Self::Ptr {
+        address as *const u8
+    }
+
+    #[inline(always)]
+    fn typed(pointer: i64) -> Self::Ptr {
+        pointer as usize as *const u8
     }
 
     #[inline(always)]
@@ -98,6 +112,16 @@ impl Reader for Portable {
     #[inline(always)]
     fn object(address: u64, _type_id: u32) -> Self::Ptr {
         address
+    }
+
+    #[inline(always)]
+    fn at(address: u64) -> Self::Ptr {
+        address
+    }
+
+    #[inline(always)]
+    fn typed(pointer: i64) -> Self::Ptr {
+        pointer as u64
     }
 
     #[inline(always)]

@@ -119,8 +119,8 @@ impl Btf {
         (pointer.kind == KIND_PTR && function.kind == KIND_FUNC_PROTO).then(|| function.len.saturating_sub(1))
     }
 
-    /// The byte offset of a member, from a path such as `sock.__sk_common.skc_dport`; anonymous members between need
-    /// not be named. `None` if the kernel has no such member or it is a bit field.
+    /// The byte offset of a member, from a path such as `sock.__sk_common.skc_dport` or `pt_regs.regs[1]`; anonymous
+    /// members between need not be named. `None` if the kernel has no such member or it is a bit field.
     pub fn offset(&self, path: &str) -> Option<u32> {
         self.walk(path).map(|(offset, _)| offset)
     }
@@ -135,9 +135,18 @@ impl Btf {
         let mut id = self.struct_id(names.next()?)?;
         let mut bits = 0;
         for name in names {
+            let (name, index) = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
+                Some((name, index)) => (name, Some(index.parse::<u32>().ok()?)),
+                None => (name, None),
+            };
             let (offset, member) = self.member(self.resolve(id)?, name.as_bytes(), 0)?;
             bits += offset;
             id = member;
+            if let Some(index) = index {
+                let array = self.type_at(self.resolve(id)?).filter(|this| this.kind == KIND_ARRAY)?;
+                id = read_u32(&self.data, array.data).ok()?;
+                bits += index.checked_mul(self.size(id, 0)?)?.checked_mul(8)?;
+            }
         }
         (bits % 8 == 0).then_some((bits / 8, id))
     }
@@ -272,6 +281,9 @@ mod tests {
         assert!(btf.offset("task_struct.start_boottime").is_some());
         assert_eq!(btf.offset("qstr.len"), Some(4));
         assert_eq!(btf.offset("task_struct.no_such_member"), None);
+        let comm = btf.offset("task_struct.comm").unwrap();
+        assert_eq!(btf.offset("task_struct.comm[3]"), Some(comm + 3));
+        assert_eq!(btf.offset("task_struct.pid[1]"), None);
         assert_eq!(btf.member_size("task_struct.comm"), Some(16));
         assert!(btf.tracepoint_args("sched_process_exec").is_some_and(|args| args == 3));
     }

@@ -9,6 +9,11 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Where the kernel exports its BTF.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
+/// x86: the bit in a thread's status.
+const TS_COMPAT: u32 = 2;
+/// arm64: the bit in a thread's flags.
+const TIF_32BIT: u32 = 1 << 22;
+
 /// Why the layout is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
@@ -64,6 +69,12 @@ pub struct Layout {
     pub upid_bytes: u32,
     /// 8-byte words of a name inside a dentry.
     pub inline_name_words: u32,
+    /// Whether the kernel has the helper `bpf_task_pt_regs`.
+    pub task_regs_helper: bool,
+    /// Bytes of `struct pt_regs`.
+    pub regs_bytes: u32,
+    /// The bit that says that a task is in a 32-bit system call.
+    pub compat_mask: u32,
 }
 
 impl Layout {
@@ -111,6 +122,13 @@ impl Layout {
             exit_tells_group_dead: btf.tracepoint_args("sched_process_exit") >= Some(2),
             upid_bytes: btf.struct_size("upid").unwrap_or(16),
             inline_name_words: (inline_name / 8).min(5),
+            task_regs_helper: btf.function_id("bpf_task_pt_regs").is_some(),
+            regs_bytes: btf.struct_size("pt_regs").unwrap_or(0),
+            compat_mask: if btf.offset("task_struct.thread_info.status").is_some() {
+                TS_COMPAT
+            } else {
+                TIF_32BIT
+            },
         })
     }
 }
@@ -124,7 +142,8 @@ fn wanted_names() -> HashSet<Vec<u8>> {
     let structs =
         Offsets::FIELDS.iter().flat_map(|field| field.paths).filter_map(|path| path.split('.').next());
     structs
-        .chain(["upid", "callback_head", "bpf_rdonly_cast", "btf_trace_sched_process_exit"])
+        .chain(["upid", "callback_head", "bpf_rdonly_cast", "bpf_task_pt_regs"])
+        .chain(["btf_trace_sched_process_exit"])
         .map(|name| name.as_bytes().to_vec())
         .collect()
 }

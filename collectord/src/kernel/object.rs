@@ -399,6 +399,9 @@ fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<
         exit_tells_group_dead: u32::from(layout.exit_tells_group_dead),
         upid_bytes: layout.upid_bytes,
         inline_name_words: layout.inline_name_words,
+        task_regs_helper: u32::from(layout.task_regs_helper),
+        regs_bytes: layout.regs_bytes,
+        compat_mask: layout.compat_mask,
     };
     let mut object = object_bytes(options)?;
     match layout.rdonly_cast {

@@ -1,0 +1,96 @@
+//! The registers with which a task entered the kernel, as they lie on its kernel stack: the arguments and the number of
+//! its system call. They keep what was asked for until the call returns. Arguments are those of the native ABI; a call
+//! through another one has them elsewhere, see [`is_compat`].
+
+use super::reader::Reader;
+use super::{config, constant, probe_u64};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated as helper;
+use aya_ebpf::programs::TracePointContext;
+use collector_common::Offsets;
+use core::ptr::read_volatile;
+
+/// Bytes of a kernel stack where the kernel has no helper that finds the registers (before 5.15).
+const STACK_BYTES: u64 = 16384;
+
+/// Registers of a task in a system call.
+#[derive(Clone, Copy)]
+pub(crate) struct Registers<R: Reader>(R::Ptr);
+
+impl<R: Reader> Registers<R> {
+    /// Those of the call whose tracepoint (category `syscalls`) this program runs at. The kernel hands their address to
+    /// such a program in the context's first word, which only a probe read can see.
+    #[inline(always)]
+    pub(crate) fn of_syscall(ctx: &TracePointContext) -> Self {
+        if R::DIRECT {
+            return Self::of_current();
+        }
+        Self(R::at(probe_u64(ctx.as_ptr() as u64)))
+    }
+
+    /// Those of the current task, in any program that runs in its context. Before 5.15, and with a kernel stack of
+    /// another size than 16 KiB, what they give is not true: a caller that can, takes `of_syscall`.
+    #[inline(always)]
+    pub(crate) fn of_current() -> Self {
+        if R::DIRECT || constant(&config().task_regs_helper) != 0 {
+            // SAFETY: the helper has no preconditions.
+            let task = unsafe { helper::bpf_get_current_task_btf() };
+            // SAFETY: the helper takes the current task, and gives a pointer that the verifier has typed.
+            return Self(R::typed(unsafe { helper::bpf_task_pt_regs(task as *mut _) }));
+        }
+        let stack = R::u64(R::current(), constant(&config().offsets.task_stack));
+        Self(R::at(stack + STACK_BYTES - u64::from(constant(&config().regs_bytes))))
+    }
+
+    /// The first argument.
+    #[inline(always)]
+    pub(crate) fn arg0(self) -> u64 {
+        R::u64(self.0, constant(&config().offsets.regs_arg0))
+    }
+
+    /// The second argument.
+    #[inline(always)]
+    pub(crate) fn arg1(self) -> u64 {
+        R::u64(self.0, constant(&config().offsets.regs_arg1))
+    }
+
+    /// The third argument.
+    #[inline(always)]
+    pub(crate) fn arg2(self) -> u64 {
+        R::u64(self.0, constant(&config().offsets.regs_arg2))
+    }
+
+    /// The fourth argument.
+    #[inline(always)]
+    pub(crate) fn arg3(self) -> u64 {
+        R::u64(self.0, constant(&config().offsets.regs_arg3))
+    }
+
+    /// The fifth argument.
+    #[inline(always)]
+    pub(crate) fn arg4(self) -> u64 {
+        R::u64(self.0, constant(&config().offsets.regs_arg4))
+    }
+
+    /// The system call's number, with the ABI's own bits in it (x32).
+    #[inline(always)]
+    pub(crate) fn number(self) -> u32 {
+        R::u32(self.0, constant(&config().offsets.regs_number))
+    }
+}
+
+/// What a system call gave back, at its exit tracepoint (category `syscalls`). The word's place is the kernel's ABI for
+/// programs (`struct syscall_tp_t` in kernel/trace/trace_syscalls.c).
+#[inline(always)]
+pub(crate) fn syscall_result(ctx: &TracePointContext) -> i64 {
+    // SAFETY: the context of such a tracepoint has three words, and the verifier checks the place.
+    unsafe { read_volatile(ctx.as_ptr().cast::<i64>().wrapping_add(2)) }
+}
+
+/// Whether the task is in a system call of the 32-bit ABI (ia32, aarch32). Such a call fires no tracepoint of the category
+/// `syscalls`.
+#[inline(always)]
+pub(crate) fn is_compat<R: Reader>(task: R::Ptr) -> bool {
+    let offset = constant(&config().offsets.task_compat);
+    offset != Offsets::ABSENT && R::u32(task, offset) & constant(&config().compat_mask) != 0
+}
