@@ -4,11 +4,13 @@
 //! consumers of the framework build as literals; the others hold what those cannot: a kernel event with its exact
 //! bytes and numbering, a loss, coverage, and the summary at the end.
 
+mod errno;
 mod kernel;
 mod seed;
 mod text;
 mod told;
 
+pub use errno::Errno;
 pub use kernel::{
     Abi, EventClass, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
     ProcessContext, ProcessIdentity, Script, Truncated,
