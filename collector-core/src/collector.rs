@@ -1,10 +1,14 @@
 //! What an embedder builds and runs.
 
+use crate::backpressure::{BackpressurePolicies, QUEUE_BYTES_DEFAULT, QUEUE_BYTES_MIN};
 use crate::config::CollectorConfig;
+use crate::handle::CollectorHandle;
 use crate::process_table::{PROCESS_TABLE_CAPACITY, ProcessTable, SnapshotEntry};
-use crate::runtime::{EndReason, Parts, Registered, RunReport, ShutdownHandle, SourceOutcome, run};
+use crate::restart::RestartPolicy;
+use crate::runtime::{EndReason, Parts, Registered, RunReport, ShutdownHandle, run};
 use crate::sink::EventSink;
 use crate::source::{EventSource, SourceCaps};
+use crate::subscription::{Subscribers, Subscription, SubscriptionOptions};
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,6 +64,11 @@ pub struct Collector {
     stop_after: Option<u64>,
     snapshot: Vec<SnapshotEntry>,
     process_table_capacity: usize,
+    restarts: RestartPolicy,
+    policies: BackpressurePolicies,
+    queue_bytes: usize,
+    handle: CollectorHandle,
+    subscribers: Subscribers,
 }
 
 impl fmt::Debug for Collector {
@@ -77,15 +86,22 @@ impl fmt::Debug for Collector {
 impl Collector {
     /// A collector without sources and sinks.
     pub fn new(config: CollectorConfig) -> Self {
+        let shutdown = ShutdownHandle::default();
+        let subscribers = Subscribers::default();
         Self {
             config,
             sources: Vec::new(),
             sinks: Vec::new(),
-            shutdown: ShutdownHandle::default(),
+            handle: CollectorHandle::new(shutdown.clone(), subscribers.clone()),
+            shutdown,
             handle_signals: true,
             stop_after: None,
             snapshot: Vec::new(),
             process_table_capacity: PROCESS_TABLE_CAPACITY,
+            restarts: RestartPolicy::default(),
+            policies: BackpressurePolicies::default(),
+            queue_bytes: QUEUE_BYTES_DEFAULT,
+            subscribers,
         }
     }
 
@@ -114,9 +130,20 @@ impl Collector {
         self.sources.len()
     }
 
-    /// Adds a sink. Every sink gets every batch; one that is slow makes the others and the sources wait.
+    /// Adds a sink. Every sink gets every batch; one that is slow makes the others and the sources wait. A consumer that
+    /// must not do that is a subscription.
     pub fn add_sink(&mut self, sink: Box<dyn EventSink>) {
         self.sinks.push(sink);
+    }
+
+    /// A further consumer of the stream, from its beginning. It ends with the run.
+    pub fn subscribe(&self, options: SubscriptionOptions) -> Subscription {
+        self.subscribers.subscribe(options)
+    }
+
+    /// A handle that tells how the run is, what it measures, and takes further subscriptions.
+    pub fn handle(&self) -> CollectorHandle {
+        self.handle.clone()
     }
 
     /// A handle that stops the run.
@@ -151,6 +178,29 @@ impl Collector {
         self
     }
 
+    /// Sets how often and how soon a failed source is started again.
+    #[must_use]
+    pub fn with_restart_policy(mut self, policy: RestartPolicy) -> Self {
+        self.restarts = policy;
+        self
+    }
+
+    /// Sets what becomes of events that find their source's queue full.
+    #[must_use]
+    pub fn with_backpressure_policies(mut self, policies: BackpressurePolicies) -> Self {
+        self.policies = policies;
+        self
+    }
+
+    /// Sets how many bytes of events each source's queue holds; [`QUEUE_BYTES_DEFAULT`] if this is not called. All
+    /// queues together hold as many times that as there are sources. Events that are still in a source's channel, at
+    /// most 256, are not measured yet and come on top.
+    #[must_use]
+    pub fn with_queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
     /// Runs until a shutdown handle, SIGINT, SIGTERM or the limit of [`Self::stop_after`] stops it, or a sink's reader
     /// goes away.
     ///
@@ -161,11 +211,7 @@ impl Collector {
         if report.ended != EndReason::AllSourcesFailed {
             return Ok(());
         }
-        let failures = report.sources.iter().map(|source| match &source.outcome {
-            SourceOutcome::Failed(failure) => format!("{}: {failure}", source.name),
-            SourceOutcome::Panicked(message) => format!("{}: panicked: {message}", source.name),
-            outcome => format!("{}: {outcome:?}", source.name),
-        });
+        let failures = report.sources.iter().map(|source| format!("{}: {}", source.name, source.outcome));
         anyhow::bail!("every event source failed: {}", failures.collect::<Vec<_>>().join("; "))
     }
 
@@ -178,6 +224,11 @@ impl Collector {
     pub async fn run_to_report(self) -> anyhow::Result<RunReport> {
         self.config.validate()?;
         anyhow::ensure!(!self.sources.is_empty(), "No event sources registered");
+        anyhow::ensure!(
+            self.queue_bytes >= QUEUE_BYTES_MIN,
+            "the bound on a queue's bytes is {}, but must be at least {QUEUE_BYTES_MIN}",
+            self.queue_bytes
+        );
         let mut processes = ProcessTable::new(self.process_table_capacity);
         processes.seed(self.snapshot);
         run(Parts {
@@ -188,6 +239,11 @@ impl Collector {
             shutdown: self.shutdown,
             handle_signals: self.handle_signals,
             stop_after: self.stop_after,
+            restarts: self.restarts,
+            policies: self.policies,
+            queue_bytes: self.queue_bytes,
+            handle: self.handle,
+            subscribers: self.subscribers,
         })
         .await
     }

@@ -8,7 +8,7 @@
 //! 1. **No silent loss.** Every event that a source counted as decoded ends in exactly one counter of
 //!    [`accounting::ClassAccount`]; [`accounting::ClassAccount::check`] is the law as code.
 //! 2. **A source emits only the domains its capabilities claim**; anything else is refused and counted.
-//! 3. **A source cannot take another's share**: each has a bounded queue of its own.
+//! 3. **A source cannot take another's share**: each has a queue of its own, bounded in events and in bytes.
 //! 4. **The stream tells its own limits**: coverage stands first, losses stand where they happened, the summary
 //!    stands last.
 //!
@@ -16,18 +16,27 @@
 #![forbid(unsafe_code)]
 
 pub mod accounting;
+mod backpressure;
 mod collector;
 mod config;
 pub mod escape;
 pub mod event;
+mod handle;
+mod health;
 mod json;
+mod metrics;
 pub mod process_table;
+mod restart;
 mod runtime;
 mod sink;
 mod source;
+mod stats;
+mod subscription;
+mod telemetry;
 #[cfg(test)]
 mod test_events;
 
+pub use backpressure::{BackpressurePolicies, BackpressurePolicy, QUEUE_BYTES_DEFAULT, QUEUE_BYTES_MIN};
 pub use collector::Collector;
 pub use config::{
     BATCH_SIZE_MAX, ByteSize, CONFIG_FILE_BYTES_MAX, CollectorConfig, ConfigError, ConfigLayers,
@@ -36,10 +45,16 @@ pub use config::{
 pub use event::{
     CollectionEvent, FilesystemEvent, KernelEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
 };
+pub use handle::CollectorHandle;
+pub use health::{Health, HealthReason, HealthState, PartHealth};
 pub use json::{JsonEncoder, JsonLinesSink};
+pub use restart::RestartPolicy;
 pub use runtime::{EndReason, RunReport, ShutdownHandle, SinkReport, SinkState, SourceOutcome, SourceReport};
 pub use sink::{EventSink, SinkError};
 pub use source::{EventSource, SourceCaps};
+pub use stats::RuntimeStats;
+pub use subscription::{EventBatch, Received, Subscription, SubscriptionOptions};
+pub use telemetry::{ProcessUsage, SourceTelemetry, Telemetry};
 
 /// The README's examples, compiled and run.
 #[cfg(doctest)]

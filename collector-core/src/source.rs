@@ -31,6 +31,13 @@ bitflags::bitflags! {
 ///
 /// `start` may return at once and let a task of its own send, or send for its whole life; either way the runtime
 /// keeps the source until `stop`. An implementation must not send after its `stop` has returned.
+///
+/// A source is *ready* when its `start` has returned `Ok`, or its first event has come, or its `health_check` says
+/// `Ok` while `start` still runs. One that is not ready within the configured startup timeout is aborted. A source that
+/// is busy in `start` for long before it can work says so by a `health_check` that fails until then.
+///
+/// A start that failed, panicked or was aborted was none: `stop` is not called for it. The runtime starts the source
+/// again after a while, if it is [`Self::restartable`].
 #[async_trait]
 pub trait EventSource: Send + Sync {
     /// A name, unique among the registered sources.
@@ -45,7 +52,14 @@ pub trait EventSource: Send + Sync {
     /// Stops the source: everything it had read has been sent when this returns.
     async fn stop(&self) -> anyhow::Result<()>;
 
-    /// Whether the source works. An error makes the source degraded, with the error as the reason.
+    /// Whether a start that failed may be tried again, with the same queue. A source that holds something it can use
+    /// only once says no here, and its first failure is its end.
+    fn restartable(&self) -> bool {
+        true
+    }
+
+    /// Whether the source works. An error makes the source degraded, with the error as the reason; so does an answer
+    /// that takes longer than the interval of the checks, or five seconds.
     async fn health_check(&self) -> anyhow::Result<()> {
         Ok(())
     }

@@ -98,6 +98,11 @@ impl EventSource for Doomed {
     async fn stop(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Its deed is done once.
+    fn restartable(&self) -> bool {
+        false
+    }
 }
 
 /// A source that measures what it is asked to.
@@ -177,6 +182,10 @@ impl EventSource for Wrapped {
 
     async fn stop(&self) -> Result<()> {
         self.inner.stop().await
+    }
+
+    fn restartable(&self) -> bool {
+        self.inner.restartable()
     }
 
     fn coverage(&self) -> Option<CoverageEvent> {

@@ -43,13 +43,13 @@ pub struct CollectorConfig {
     /// How long a shutdown may take in all, from the request to the return of `run`. Default 30 s.
     #[serde(deserialize_with = "units::duration")]
     pub shutdown_timeout: Duration,
-    /// How often each source's health is asked for. Default 60 s.
+    /// How often each source is asked how it is. Default 60 s.
     #[serde(deserialize_with = "units::duration")]
     pub health_check_interval: Duration,
-    /// How long a source may take to become ready. Default 10 s.
+    /// How long a source may take to become ready, see [`crate::EventSource`]. Default 10 s.
     #[serde(deserialize_with = "units::duration")]
     pub startup_timeout: Duration,
-    /// Whether the collector logs in detail. Default false.
+    /// Whether the collector logs each batch, at debug level. Default false.
     pub enable_debug_logging: bool,
     /// How many events a batch holds at most. Default 100.
     pub max_batch_size: usize,
@@ -57,13 +57,14 @@ pub struct CollectorConfig {
     /// Default 100 ms.
     #[serde(deserialize_with = "units::duration")]
     pub batch_timeout: Duration,
-    /// Queue length from which a source counts as under backpressure. Default 800; in a smaller queue, four fifths
-    /// of it.
+    /// Queue length from which a source counts as under backpressure, and from which events whose policy is
+    /// [`crate::BackpressurePolicy::Drop`] are dropped. Default 800; in a smaller queue, four fifths of it.
     pub backpressure_threshold: usize,
-    /// How long a source is made to wait for room in its queue. Default 500 ms.
+    /// How long a source is made to wait, without any room coming free in its queue, before events are dropped whose
+    /// policy is [`crate::BackpressurePolicy::WaitThenDrop`]. Default 500 ms.
     #[serde(deserialize_with = "units::duration")]
     pub max_backpressure_wait: Duration,
-    /// Whether the collector measures itself. Default true.
+    /// Whether the collector measures itself, see [`crate::Telemetry`]. Default true.
     pub enable_telemetry: bool,
     /// How often it does. Default 30 s.
     #[serde(deserialize_with = "units::duration")]

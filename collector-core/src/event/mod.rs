@@ -4,6 +4,7 @@
 //! consumers of the framework build as literals; the others hold what those cannot: a kernel event with its exact
 //! bytes and numbering, a loss, coverage, and the summary at the end.
 
+mod cost;
 mod errno;
 mod kernel;
 mod seed;

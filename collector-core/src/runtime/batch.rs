@@ -1,5 +1,6 @@
 //! When a batch is handed on. Decides only; the time is an argument.
 
+use super::books::{PAGES, page};
 use crate::event::CollectionEvent;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -8,11 +9,16 @@ use tokio::time::Instant;
 /// the process table do not fill a batch), it still waits no longer than this.
 const NO_WAIT_HOLD_MAX: Duration = Duration::from_millis(1);
 
-/// Events waiting to be handed on together, each with the index of its source.
+/// A batch is full also when its events hold this many bytes.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Events waiting to be handed on together, and from whom they are.
 #[derive(Debug)]
 pub(super) struct Batch {
     events: Vec<CollectionEvent>,
-    sources: Vec<usize>,
+    /// Of each source, how many belong on which page of its books.
+    counts: Vec<[u64; PAGES]>,
+    bytes: usize,
     numbered: u64,
     first_at: Option<Instant>,
     size_max: usize,
@@ -20,24 +26,32 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(size_max: usize, timeout: Duration) -> Self {
-        Self { events: Vec::new(), sources: Vec::new(), numbered: 0, first_at: None, size_max, timeout }
+    pub(super) fn new(sources: usize, size_max: usize, timeout: Duration) -> Self {
+        Self {
+            events: Vec::new(),
+            counts: vec![[0; PAGES]; sources],
+            bytes: 0,
+            numbered: 0,
+            first_at: None,
+            size_max,
+            timeout,
+        }
     }
 
     pub(super) fn push(&mut self, source: usize, event: CollectionEvent, now: Instant) {
+        if let Some(page) = page(&event) {
+            self.counts[source][page] += 1;
+        }
         self.numbered += u64::from(matches!(event, CollectionEvent::Kernel(_)));
+        self.bytes += event.size_hint();
         self.events.push(event);
-        self.sources.push(source);
         self.first_at.get_or_insert(now);
     }
 
-    /// Puts events of the runtime's own before all others. They may make the batch larger than its size.
+    /// Puts events of the runtime's own before all others. They may make the batch larger than its size, and are
+    /// nobody's in the books.
     pub(super) fn put_first(&mut self, own: impl Iterator<Item = CollectionEvent>) {
-        let before = self.events.len();
         self.events.splice(0..0, own);
-        let added = self.events.len() - before;
-        // Nothing of these is counted for a source; any index will do.
-        self.sources.splice(0..0, std::iter::repeat_n(0, added));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -45,7 +59,7 @@ impl Batch {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.events.len() >= self.size_max
+        self.events.len() >= self.size_max || self.bytes >= BATCH_BYTES_MAX
     }
 
     /// Kernel events in it.
@@ -73,11 +87,24 @@ impl Batch {
         &self.events
     }
 
-    /// Its events with their sources, removed.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (usize, CollectionEvent)> {
+    /// Whose events it holds: per source, how many on which page.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (usize, &[u64; PAGES])> {
+        self.counts.iter().enumerate().filter(|(_, pages)| pages.iter().any(|&events| events > 0))
+    }
+
+    /// Its events, to be kept beyond the batch; whose they were is still known.
+    pub(super) fn take_events(&mut self) -> Vec<CollectionEvent> {
+        let next = Vec::with_capacity(self.events.len().min(self.size_max));
+        std::mem::replace(&mut self.events, next)
+    }
+
+    /// Empties it.
+    pub(super) fn clear(&mut self) {
+        self.events.clear();
+        self.counts.fill([0; PAGES]);
+        self.bytes = 0;
         self.numbered = 0;
         self.first_at = None;
-        self.sources.drain(..).zip(self.events.drain(..))
     }
 }
 
@@ -92,20 +119,24 @@ mod tests {
 
     #[test]
     fn the_first_event_sets_the_time_and_draining_clears_it() {
-        let mut batch = Batch::new(3, Duration::from_millis(100));
+        let mut batch = Batch::new(2, 3, Duration::from_millis(100));
         let start = Instant::now();
         assert_eq!(batch.due_at(), None);
         batch.push(0, event(), start);
         batch.push(1, event(), start + Duration::from_millis(90));
         assert!(!batch.is_due(start + Duration::from_millis(99)));
         assert!(batch.is_due(start + Duration::from_millis(100)));
-        assert_eq!(batch.drain().map(|(source, _)| source).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(batch.due_at(), None);
+        let counts: Vec<_> =
+            batch.counts().map(|(source, pages)| (source, pages.iter().sum::<u64>())).collect();
+        assert_eq!(counts, [(0, 1), (1, 1)]);
+        assert_eq!(batch.take_events().len(), 2);
+        batch.clear();
+        assert_eq!((batch.due_at(), batch.counts().count()), (None, 0));
     }
 
     #[test]
     fn it_is_full_at_its_size() {
-        let mut batch = Batch::new(2, Duration::ZERO);
+        let mut batch = Batch::new(1, 2, Duration::ZERO);
         batch.push(0, event(), Instant::now());
         assert!(!batch.is_full());
         batch.push(0, event(), Instant::now());
@@ -113,8 +144,21 @@ mod tests {
     }
 
     #[test]
+    fn it_is_full_at_its_bytes() {
+        let mut batch = Batch::new(1, 1000, Duration::ZERO);
+        let name = "n".repeat(BATCH_BYTES_MAX / 4);
+        for full in [false, false, false, true] {
+            let event = ProcessEvent { name: name.clone(), ..ProcessEvent::default() };
+            batch.push(0, CollectionEvent::Process(event), Instant::now());
+            assert_eq!(batch.is_full(), full);
+        }
+        batch.clear();
+        assert!(!batch.is_full());
+    }
+
+    #[test]
     fn a_zero_timeout_still_bounds_the_wait() {
-        let mut batch = Batch::new(2, Duration::ZERO);
+        let mut batch = Batch::new(1, 2, Duration::ZERO);
         let start = Instant::now();
         batch.push(0, event(), start);
         assert!(batch.waits_for_nothing());

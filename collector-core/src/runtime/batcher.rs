@@ -3,19 +3,25 @@
 use super::admit::Admission;
 use super::batch::Batch;
 use super::books::{DropReason, Fate, SourceBooks};
+use super::intake::Intake;
+use super::live::Live;
 use super::outlet::{Outlet, Taken};
-use super::queues::Queues;
 use super::stop::{EndReason, Phase};
 use super::untold::Untold;
 use crate::event::{CollectionEvent, CoverageEvent};
+use crate::health::Condition;
+use crate::subscription::{EventBatch, Subscribers};
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
+use tracing::debug;
 
 /// Receives from all queues, judges, batches and hands on, until all sources have ended and their queues are empty.
 pub(super) struct Batcher {
-    pub(super) queues: Queues,
+    pub(super) intake: Intake,
     pub(super) inbox: Vec<CollectionEvent>,
     pub(super) batch: Batch,
     pub(super) admission: Admission,
@@ -25,6 +31,10 @@ pub(super) struct Batcher {
     /// Something was written and not flushed.
     pub(super) unflushed: bool,
     pub(super) phase: watch::Receiver<Phase>,
+    pub(super) live: Arc<Live>,
+    /// Whether each batch is logged.
+    pub(super) log_batches: bool,
+    pub(super) subscribers: Subscribers,
     /// Taken when the batcher itself finds a reason to end the run.
     pub(super) end: Option<oneshot::Sender<EndReason>>,
 }
@@ -57,8 +67,8 @@ impl Batcher {
                 Step::PhaseChanged => {}
             }
         }
-        self.queues.close();
-        while let Some(source) = self.queues.take_rest(&mut self.inbox) {
+        self.intake.close();
+        while let Some(source) = self.intake.take_rest(&mut self.books, &mut self.inbox) {
             self.judge_inbox(source).await;
         }
         self.hand_on().await;
@@ -67,16 +77,18 @@ impl Batcher {
 
     /// Writes an event of the runtime's own, alone and at once. Returns whether a sink took it.
     pub(super) async fn write_own(&mut self, event: CollectionEvent) -> bool {
-        let taken = self.outlet.write(std::slice::from_ref(&event)).await;
+        let alone = EventBatch::new(vec![event]);
+        let taken = self.write_while_reading(&alone).await;
+        let offered = self.subscribers.offer(&alone);
         self.flush().await;
-        taken == Taken::Yes
+        taken == Taken::Yes || (taken == Taken::NoSink && offered)
     }
 
     async fn step(&mut self) -> Step {
         let due_at = self.batch.due_at();
         let hand_on_when_idle = !self.batch.is_empty() && self.batch.waits_for_nothing();
         let flush_when_idle = self.batch.is_empty() && self.unflushed;
-        let turn = poll_fn(|cx| match self.queues.poll_turn(cx, &mut self.inbox) {
+        let turn = poll_fn(|cx| match self.intake.poll_turn(cx, &mut self.books, &mut self.inbox) {
             Poll::Ready(source) => Poll::Ready(Step::Received(source)),
             Poll::Pending if hand_on_when_idle => Poll::Ready(Step::HandOn),
             Poll::Pending if flush_when_idle => Poll::Ready(Step::Flush),
@@ -106,32 +118,53 @@ impl Batcher {
             }
         }
         self.inbox = inbox;
+        self.live.source(source).publish_tally(&self.books[source].all());
     }
 
     /// Hands the batch to the sinks, with the losses that are not told yet before it.
     pub(super) async fn hand_on(&mut self) {
-        if !self.untold.is_empty() && !self.outlet.is_silent() {
+        if !self.untold.is_empty() && !self.is_silent() {
             self.batch.put_first(self.untold.take());
         }
         if self.batch.is_empty() {
             return;
         }
         let numbered = self.batch.numbered();
-        let taken = self.outlet.write(self.batch.events()).await;
+        let nothing = Batch::new(0, 0, std::time::Duration::ZERO);
+        let mut batch = std::mem::replace(&mut self.batch, nothing);
+        let taken = self.write_while_reading(batch.events()).await;
+        let len = batch.events().len();
+        if self.log_batches {
+            debug!(component = self.live.component, events = len, ?taken, "batch handed on");
+        }
+        let shared = self.subscribers.are_there().then(|| EventBatch::new(batch.take_events()));
+        let offered = shared.as_ref().is_some_and(|events| self.subscribers.offer(events));
         let fate = match taken {
             Taken::Yes => Fate::Delivered,
+            // Where there is no sink at all, a subscription is who the events are for.
+            Taken::NoSink if offered => Fate::Delivered,
+            Taken::NoSink if shared.is_some() => Fate::Dropped(DropReason::SinkBlocked),
+            Taken::NoSink => Fate::Dropped(DropReason::NoSink),
             Taken::Failed => Fate::Dropped(DropReason::SinkFailed),
             Taken::Blocked => Fate::Dropped(DropReason::SinkBlocked),
-            Taken::NoSink => Fate::Dropped(DropReason::NoSink),
             Taken::Closed => Fate::Pending,
         };
-        let mut batch = std::mem::replace(&mut self.batch, Batch::new(0, std::time::Duration::ZERO));
-        for (source, event) in batch.drain() {
-            self.end_event(source, &event, fate);
+        if let Fate::Dropped(reason) = fate
+            && !self.is_silent()
+        {
+            for event in shared.as_deref().unwrap_or_else(|| batch.events()) {
+                self.untold.lost(event, reason);
+            }
         }
+        for (source, pages) in batch.counts() {
+            self.books[source].count_pages(pages, fate);
+            self.live.source(source).publish_tally(&self.books[source].all());
+        }
+        self.live.batches.store(self.live.batches.load(Relaxed) + 1, Relaxed);
+        batch.clear();
         self.batch = batch;
         self.unflushed |= taken == Taken::Yes;
-        if taken == Taken::Yes && self.admission.delivered(numbered) {
+        if fate == Fate::Delivered && self.admission.delivered(numbered) {
             self.end_run(EndReason::StopAfter);
         }
         self.end_if_closed();
@@ -139,17 +172,40 @@ impl Batcher {
 
     pub(super) async fn flush(&mut self) {
         self.unflushed = false;
-        self.outlet.flush().await;
+        let reading = !self.is_draining();
+        self.intake.fill_during(&mut self.books, reading, self.outlet.flush()).await;
         self.end_if_closed();
     }
 
-    /// Books an event where it ended. What is lost is told, if anybody is left to be told.
+    /// Writes to the sinks. While they are busy, queues go on filling, each up to its bounds, and what finds no room
+    /// waits or is dropped as its class says.
+    async fn write_while_reading(&mut self, events: &[CollectionEvent]) -> Taken {
+        // At the end nothing more may be dropped for want of room: the channels are closed and bounded.
+        let reading = !self.is_draining();
+        self.intake.fill_during(&mut self.books, reading, self.outlet.write(events)).await
+    }
+
+    fn is_draining(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Draining(_))
+    }
+
+    /// Whether nobody can be told anything any more.
+    pub(super) fn is_silent(&self) -> bool {
+        self.outlet.is_silent() && !self.subscribers.are_there()
+    }
+
+    /// Books an event that no batch will hold. What is lost is told, if anybody is left to be told.
     fn end_event(&mut self, source: usize, event: &CollectionEvent, fate: Fate) {
         self.books[source].count(event, fate);
-        if let Fate::Dropped(reason) = fate
-            && !self.outlet.is_silent()
-        {
-            self.untold.lost(event, reason);
+        if let Fate::Dropped(reason) = fate {
+            let violations = || self.books[source].all().dropped_for(DropReason::CapabilityViolation);
+            if reason == DropReason::CapabilityViolation && violations() == 1 {
+                let text = "events of a domain that it does not claim were refused".to_owned();
+                self.live.set(source, Condition::Violation, text);
+            }
+            if !self.is_silent() {
+                self.untold.lost(event, reason);
+            }
         }
     }
 

@@ -18,9 +18,13 @@ pub(super) enum DropReason {
     Stopped,
     /// Its source failed or panicked before it handed the event over.
     SourceFailed,
+    /// Its source's queue was full, and its class may be dropped then.
+    Backpressure,
+    /// It is larger than the whole queue.
+    Oversize,
 }
 
-const REASONS: usize = 6;
+const REASONS: usize = 8;
 
 impl DropReason {
     pub(super) fn name(self) -> &'static str {
@@ -31,16 +35,20 @@ impl DropReason {
             Self::CapabilityViolation => "capability_violation",
             Self::Stopped => "stopped",
             Self::SourceFailed => "source_failed",
+            Self::Backpressure => "backpressure",
+            Self::Oversize => "oversize",
         }
     }
 
-    const ALL: [Self; REASONS] = [
+    pub(super) const ALL: [Self; REASONS] = [
         Self::SinkFailed,
         Self::SinkBlocked,
         Self::NoSink,
         Self::CapabilityViolation,
         Self::Stopped,
         Self::SourceFailed,
+        Self::Backpressure,
+        Self::Oversize,
     ];
 }
 
@@ -82,6 +90,10 @@ impl Tally {
         }
     }
 
+    pub(super) fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
     pub(super) fn dropped(&self) -> Reasons {
         let named = DropReason::ALL.into_iter().map(|reason| (reason, self.dropped[reason as usize]));
         named
@@ -96,38 +108,54 @@ impl Tally {
     }
 }
 
+/// A page for each class of numbered events, and one for all others.
+pub(super) const PAGES: usize = EventClass::ALL.len() + 1;
+const UNNUMBERED: usize = EventClass::ALL.len();
+
+/// The page on which an event is booked. What is told about losses is no event of its own and is on none.
+pub(super) fn page(event: &CollectionEvent) -> Option<usize> {
+    match event {
+        CollectionEvent::Kernel(event) => Some(event.origin.class as usize),
+        CollectionEvent::Loss(_) => None,
+        _ => Some(UNNUMBERED),
+    }
+}
+
 /// One source's events after its queue.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SourceBooks {
-    /// Numbered events, by class; these stand in the law's equations.
-    classes: [Tally; EventClass::ALL.len()],
-    /// The others.
-    unnumbered: Tally,
+    /// Those of the classes stand in the law's equations.
+    pages: [Tally; PAGES],
 }
 
 impl SourceBooks {
-    /// Counts an event. What is told about losses is no event of its own and is not counted.
+    /// Counts an event.
     pub(super) fn count(&mut self, event: &CollectionEvent, fate: Fate) {
-        match event {
-            CollectionEvent::Kernel(event) => self.class_mut(event.origin.class).count(fate, 1),
-            CollectionEvent::Loss(_) => {}
-            _ => self.unnumbered.count(fate, 1),
+        if let Some(page) = page(event) {
+            self.pages[page].count(fate, 1);
+        }
+    }
+
+    /// Counts events by page, all with the same fate.
+    pub(super) fn count_pages(&mut self, events: &[u64; PAGES], fate: Fate) {
+        for (tally, &events) in self.pages.iter_mut().zip(events) {
+            tally.count(fate, events);
         }
     }
 
     pub(super) fn class(&self, class: EventClass) -> &Tally {
-        &self.classes[class as usize]
+        &self.pages[class as usize]
     }
 
     fn class_mut(&mut self, class: EventClass) -> &mut Tally {
-        &mut self.classes[class as usize]
+        &mut self.pages[class as usize]
     }
 
     /// All events, numbered or not.
     pub(super) fn all(&self) -> Tally {
-        let mut all = self.unnumbered;
-        for class in &self.classes {
-            all.add(class);
+        let mut all = Tally::default();
+        for page in &self.pages {
+            all.add(page);
         }
         all
     }

@@ -2,9 +2,10 @@
 
 use super::batcher::Batcher;
 use super::books::DropReason;
+use super::life::Life;
 use super::report::{RunReport, SourceOutcome, SourceReport};
 use super::stop::EndReason;
-use super::supervise::{Life, Supervisor};
+use super::supervise::Supervisor;
 use crate::accounting::SourceAccount;
 use crate::event::{CollectionEvent, SummaryEvent};
 use std::time::SystemTime;
@@ -18,7 +19,7 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
     let mut sum = SourceAccount::new();
     for ((life, books), account) in supervisor.lives.iter().zip(&mut batcher.books).zip(accounts) {
         let Some(account) = account else { continue };
-        if let Some(reason) = reason_of_leftovers(life.outcome.as_ref()) {
+        if let Some(reason) = reason_of_leftovers(life) {
             for (class, lost) in books.close(&account, reason) {
                 batcher.untold.lost_unseen(class, lost, reason, now);
             }
@@ -38,7 +39,7 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
     let summary = SummaryEvent { classes: sum, timestamp: now };
     batcher.hand_on().await;
     let summary_told = keeps_books
-        && !batcher.outlet.is_silent()
+        && !batcher.is_silent()
         && batcher.write_own(CollectionEvent::Summary(Box::new(summary.clone()))).await;
     batcher.flush().await;
     let sources = supervisor.lives.into_iter().zip(&batcher.books).map(|(life, books)| {
@@ -50,6 +51,8 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
             internal: all.internal,
             pending: all.pending,
             dropped: all.dropped(),
+            failures: life.failures,
+            restarts: life.restarts,
             health_failures: life.health_failures,
             last_health_failure: life.last_health_failure,
         }
@@ -65,12 +68,13 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
     }
 }
 
-/// As what the events count that a source decoded and never handed over. A source that stopped as it should has no
-/// such events: there they are a fault of its books, and stay one.
-fn reason_of_leftovers(outcome: Option<&SourceOutcome>) -> Option<DropReason> {
-    match outcome {
-        None | Some(SourceOutcome::Stopped) => None,
-        Some(SourceOutcome::Failed(_) | SourceOutcome::Panicked(_)) => Some(DropReason::SourceFailed),
+/// As what the events count that a source decoded and never handed over. A source that never failed and stopped as it
+/// should has no such events: there they are a fault of its books, and stay one.
+fn reason_of_leftovers(life: &Life) -> Option<DropReason> {
+    match &life.outcome {
         Some(SourceOutcome::StopFailed(_) | SourceOutcome::Aborted) => Some(DropReason::Stopped),
+        // It may have failed with events in hand before it was started again.
+        _ if life.failures > 0 => Some(DropReason::SourceFailed),
+        _ => None,
     }
 }

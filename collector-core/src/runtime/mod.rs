@@ -1,8 +1,8 @@
 //! The runtime: sources, queues, one batcher, sinks, and the order in which they begin and end.
 //!
 //! ```text
-//! source task -> [bounded queue] \
-//! source task -> [bounded queue] -> batcher task: judge, batch -> sinks
+//! source task -> [channel, stage] \
+//! source task -> [channel, stage] -> batcher task: judge, batch -> sinks, subscriptions
 //! ```
 //!
 //! This file holds the run's life; each step's decisions are in the file named after it.
@@ -12,34 +12,47 @@ mod batch;
 mod batcher;
 mod books;
 mod finish;
+mod intake;
+mod life;
+mod live;
+mod measure;
 mod outlet;
-mod queues;
 mod report;
+mod stage;
 mod stop;
 mod supervise;
+mod tasks;
 mod untold;
 
+pub(crate) use life::Registered;
+pub(crate) use live::{Live, LiveSource};
 pub use report::{RunReport, SinkReport, SinkState, SourceOutcome, SourceReport};
 pub use stop::{EndReason, ShutdownHandle};
-pub(crate) use supervise::Registered;
 
+use crate::backpressure::BackpressurePolicies;
 use crate::config::CollectorConfig;
 use crate::event::CoverageEvent;
+use crate::handle::CollectorHandle;
 use crate::process_table::ProcessTable;
+use crate::restart::RestartPolicy;
 use crate::sink::EventSink;
+use crate::subscription::Subscribers;
 use admit::Admission;
 use anyhow::Context;
 use batch::Batch;
 use batcher::Batcher;
 use books::SourceBooks;
+use intake::Intake;
+use measure::Meter;
 use outlet::Outlet;
-use queues::Queues;
+use stage::StageLimits;
+use std::sync::Arc;
 use std::time::Duration;
 use stop::{Deadlines, Phase, Signals};
-use supervise::Supervisor;
+use supervise::{HEALTH_CHECK_MAX, Supervisor, Terms};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout_at};
 use tracing::{info, warn};
 use untold::Untold;
 
@@ -56,43 +69,83 @@ pub(crate) struct Parts {
     pub(crate) shutdown: ShutdownHandle,
     pub(crate) handle_signals: bool,
     pub(crate) stop_after: Option<u64>,
+    pub(crate) restarts: RestartPolicy,
+    pub(crate) policies: BackpressurePolicies,
+    pub(crate) queue_bytes: usize,
+    pub(crate) handle: CollectorHandle,
+    pub(crate) subscribers: Subscribers,
 }
 
 pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
-    let Parts { config, sources, sinks, processes, shutdown, handle_signals, stop_after } = parts;
+    let Parts { config, sources, sinks, processes, shutdown, handle_signals, stop_after, .. } = parts;
+    // Whatever way this ends, nobody waits for more.
+    let _end = EndsSubscriptions(parts.subscribers.clone());
     let mut signals = match handle_signals {
         true => Some(Signals::install().context("failed to handle SIGINT and SIGTERM")?),
         false => None,
     };
-    if sinks.is_empty() {
+    if sinks.is_empty() && !parts.subscribers.are_there() {
         warn!("there is no sink: every event will be counted as dropped");
     }
     let coverage = merged_coverage(&sources);
+    let live = Arc::new(Live::new(
+        &config,
+        sources.iter().map(|registered| registered.name),
+        sinks.iter().map(|sink| sink.name().to_owned()),
+        parts.queue_bytes,
+        parts.handle.telemetry_sender(),
+    ));
+    parts.handle.begins(Arc::clone(&live));
+    let _ends = EndsLive(Arc::clone(&live));
+    info!(
+        component = config.component_name,
+        sources = sources.len(),
+        sinks = sinks.len(),
+        queue_bytes_max = live.queue_bytes_max,
+        "starting"
+    );
     let (phase, phase_rx) = watch::channel(Phase::Running);
     let (end, mut end_rx) = oneshot::channel();
     let claims = sources.iter().map(|registered| (registered.name, registered.caps));
     let admission = Admission::new(claims, processes, stop_after);
     let books = vec![SourceBooks::default(); sources.len()];
-    let (mut supervisor, receivers) = Supervisor::start(sources, config.event_buffer_size);
+    let terms = Terms {
+        startup_timeout: config.startup_timeout,
+        check_timeout: config.health_check_interval.min(HEALTH_CHECK_MAX),
+        restarts: parts.restarts,
+    };
+    let (channel_events, stage_events) = intake::divide(config.event_buffer_size);
+    let limits = StageLimits {
+        events_max: stage_events,
+        bytes_max: parts.queue_bytes,
+        threshold: config.followed_threshold(),
+        wait_max: config.max_backpressure_wait,
+        policies: parts.policies,
+    };
+    let batch = Batch::new(sources.len(), config.max_batch_size, config.batch_timeout);
+    let (mut supervisor, receivers) = Supervisor::start(sources, channel_events, terms, &live);
     let batcher = Batcher {
-        queues: Queues::new(receivers, config.max_batch_size),
+        intake: Intake::new(receivers, limits, config.max_batch_size, Arc::clone(&live)),
         inbox: Vec::new(),
-        batch: Batch::new(config.max_batch_size, config.batch_timeout),
+        batch,
         admission,
         books,
         untold: Untold::default(),
-        outlet: Outlet::new(sinks, phase_rx.clone()),
+        outlet: Outlet::new(sinks, phase_rx.clone(), Arc::clone(&live)),
         unflushed: false,
         phase: phase_rx,
+        live: Arc::clone(&live),
+        log_batches: config.enable_debug_logging,
+        subscribers: parts.subscribers.clone(),
         end: Some(end),
     };
     // A set of one: dropping this future must not leave the task behind.
     let mut batcher_task = JoinSet::new();
     batcher_task.spawn(batcher.run(coverage));
 
-    let first_check = Instant::now() + config.health_check_interval;
-    let mut checks = interval_at(first_check, config.health_check_interval);
-    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut checks = ticks(config.health_check_interval);
+    let mut meter = config.enable_telemetry.then(|| Meter::new(&live, Instant::now()));
+    let mut measurements = ticks(config.telemetry_interval);
     let ended = loop {
         if stop_after == Some(0) {
             break EndReason::StopAfter;
@@ -102,8 +155,13 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
             signal = Signals::received(&mut signals) => break EndReason::Signal(signal.to_owned()),
             // An error means that the batcher is gone; what it has to say is read below.
             reason = &mut end_rx => break reason.unwrap_or(EndReason::Handle),
-            () = supervisor.all_failed() => break EndReason::AllSourcesFailed,
+            () = supervisor.watch() => break EndReason::AllSourcesFailed,
             _ = checks.tick() => supervisor.check_health(),
+            now = measurements.tick(), if meter.is_some() => {
+                if let Some(meter) = &mut meter {
+                    meter.measure(&live, now);
+                }
+            }
         }
     };
     info!(?ended, "stopping");
@@ -119,6 +177,31 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
     let report = finish::finish(ended, supervisor, batcher).await;
     info!(ended = ?report.ended, summary_told = report.summary_told, "stopped");
     Ok(report)
+}
+
+/// The first tick comes after one interval.
+fn ticks(interval: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + interval, interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Ends all subscriptions when it is dropped.
+struct EndsSubscriptions(Subscribers);
+
+impl Drop for EndsSubscriptions {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Notes the run's end when it is dropped.
+struct EndsLive(Arc<Live>);
+
+impl Drop for EndsLive {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 /// What all sources together cover; `None` if none can say.

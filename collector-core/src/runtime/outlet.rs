@@ -1,9 +1,12 @@
 //! The sinks, and what becomes of a batch that is handed to them.
 
+use super::live::Live;
 use super::report::{SinkReport, SinkState};
 use super::stop::{Phase, sinks_deadline};
 use crate::event::CollectionEvent;
+use crate::health::Condition;
 use crate::sink::{EventSink, SinkError};
+use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -24,10 +27,12 @@ pub(super) enum Taken {
 
 struct Outgoing {
     sink: Box<dyn EventSink>,
+    index: usize,
+    live: Arc<Live>,
     state: SinkState,
     failed_batches: u64,
-    /// The failure was logged; it is again after a success.
-    failure_logged: bool,
+    /// The failure was logged and told; it is again after a success.
+    failing: bool,
 }
 
 /// All sinks of a run.
@@ -39,10 +44,20 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    pub(super) fn new(sinks: Vec<Box<dyn EventSink>>, phase: watch::Receiver<Phase>) -> Self {
-        let outgoing =
-            |sink| Outgoing { sink, state: SinkState::Open, failed_batches: 0, failure_logged: false };
-        Self { sinks: sinks.into_iter().map(outgoing).collect(), closed: None, phase }
+    pub(super) fn new(
+        sinks: Vec<Box<dyn EventSink>>,
+        phase: watch::Receiver<Phase>,
+        live: Arc<Live>,
+    ) -> Self {
+        let outgoing = |(index, sink)| Outgoing {
+            sink,
+            index,
+            live: Arc::clone(&live),
+            state: SinkState::Open,
+            failed_batches: 0,
+            failing: false,
+        };
+        Self { sinks: sinks.into_iter().enumerate().map(outgoing).collect(), closed: None, phase }
     }
 
     /// Whether nobody can be told anything any more.
@@ -68,10 +83,11 @@ impl Outlet {
             match result {
                 Some(Ok(())) => {
                     taken = true;
-                    outgoing.failure_logged = false;
+                    outgoing.recovered();
                 }
                 other => {
                     outgoing.failed_batches += 1;
+                    outgoing.live.sinks[outgoing.index].count_failed_batch();
                     failed |= outgoing.failed(other.and_then(Result::err), &mut self.closed);
                 }
             }
@@ -113,6 +129,14 @@ impl Outlet {
 }
 
 impl Outgoing {
+    fn recovered(&mut self) {
+        if self.failing {
+            info!(sink = self.sink.name(), "sink takes events again");
+            self.failing = false;
+            self.live.sinks[self.index].clear(Condition::Writing);
+        }
+    }
+
     /// Notes a failure; no error stands for a missed deadline. Returns whether the sink stays open.
     fn failed(&mut self, failure: Option<SinkError>, closed: &mut Option<String>) -> bool {
         match failure {
@@ -122,22 +146,30 @@ impl Outgoing {
                     "sink did not take its events before the shutdown's end, given up"
                 );
                 self.state = SinkState::Blocked;
+                self.gone("it took no events before the shutdown's end");
                 false
             }
             Some(SinkError::Closed { sink }) => {
                 info!(sink, "the sink's reader is gone");
                 self.state = SinkState::Closed;
+                self.gone("its reader is gone");
                 closed.get_or_insert(sink);
                 false
             }
             Some(failure) => {
-                if !self.failure_logged {
+                if !self.failing {
                     let cause = std::error::Error::source(&failure).map(ToString::to_string);
-                    error!(sink = self.sink.name(), %failure, cause, "events lost at a sink");
-                    self.failure_logged = true;
+                    error!(sink = self.sink.name(), %failure, cause = cause.as_deref(), "events lost at a sink");
+                    self.failing = true;
+                    let text = cause.map_or(failure.to_string(), |cause| format!("{failure}: {cause}"));
+                    self.live.sinks[self.index].set(Condition::Writing, text);
                 }
                 true
             }
         }
+    }
+
+    fn gone(&self, why: &str) {
+        self.live.sinks[self.index].set(Condition::Failed, why.to_owned());
     }
 }

@@ -4,6 +4,8 @@ use super::stop::EndReason;
 use crate::accounting::{Imbalance, Reasons};
 use crate::event::{EventClass, SummaryEvent};
 use crate::process_table::TableStats;
+use std::fmt;
+use std::time::Duration;
 
 /// How a run went.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +43,10 @@ pub struct SourceReport {
     pub pending: u64,
     /// Events the runtime lost or refused, by reason.
     pub dropped: Reasons,
+    /// How often its start failed, panicked or was not ready in time.
+    pub failures: u64,
+    /// How often it was started again.
+    pub restarts: u64,
     /// Health checks that failed, did not answer in time or panicked.
     pub health_failures: u64,
     /// What the last of them said.
@@ -57,10 +63,25 @@ pub enum SourceOutcome {
     Failed(String),
     /// Its `start` panicked with this message.
     Panicked(String),
+    /// Its `start` was not ready within this time and was aborted.
+    NotReady(Duration),
     /// Its `stop` returned this error or panicked with this message.
     StopFailed(String),
     /// Its `stop`, or its `start` after the stop, did not end in time.
     Aborted,
+}
+
+impl fmt::Display for SourceOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::Failed(failure) => f.write_str(failure),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+            Self::NotReady(timeout) => write!(f, "not ready within {timeout:?}"),
+            Self::StopFailed(failure) => write!(f, "failed to stop: {failure}"),
+            Self::Aborted => f.write_str("did not stop in time"),
+        }
+    }
 }
 
 impl SourceOutcome {

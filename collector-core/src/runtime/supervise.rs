@@ -1,51 +1,36 @@
-//! The sources' lives: each started in a task of its own, watched, and stopped once.
+//! The sources' lives: each started in a task of its own, watched, started again, and stopped once.
 
-use super::report::SourceOutcome;
-use crate::accounting::SourceAccount;
-use crate::event::{CollectionEvent, CoverageEvent};
-use crate::source::{EventSource, SourceCaps};
-use std::collections::HashMap;
+use super::life::{Doing, Due, Life, Registered};
+use super::live::Live;
+use super::tasks::Tasks;
+use crate::event::CollectionEvent;
+use crate::restart::RestartPolicy;
+use crate::source::EventSource;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, timeout_at};
-use tracing::{debug, error, info, warn};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracing::info;
 
-/// A source as it was registered.
-#[derive(Clone)]
-pub(crate) struct Registered {
-    pub(crate) source: Arc<dyn EventSource>,
-    pub(crate) name: &'static str,
-    /// As they were at registration: what a source may emit does not change under way.
-    pub(crate) caps: SourceCaps,
+/// A health check has no longer than this to answer, nor longer than the interval of the checks.
+pub(super) const HEALTH_CHECK_MAX: Duration = Duration::from_secs(5);
+
+/// What the supervisor goes by.
+pub(super) struct Terms {
+    pub(super) startup_timeout: Duration,
+    /// How long a health check may take.
+    pub(super) check_timeout: Duration,
+    pub(super) restarts: RestartPolicy,
 }
-
-/// What is known of a source while it runs.
-pub(super) struct Life {
-    pub(super) registered: Registered,
-    /// `start` is still running.
-    starting: bool,
-    /// Told when `start` has run up to its first wait.
-    begun: Option<oneshot::Receiver<()>>,
-    /// `stop` was called and has not returned.
-    stopping: bool,
-    pub(super) outcome: Option<SourceOutcome>,
-    pub(super) health_failures: u64,
-    pub(super) last_health_failure: Option<String>,
-    /// The last check has not answered.
-    checking: bool,
-}
-
-type TaskResult = Result<(Id, anyhow::Result<()>), JoinError>;
 
 /// All sources of a run.
 pub(super) struct Supervisor {
     pub(super) lives: Vec<Life>,
     starts: Tasks,
     checks: Tasks,
+    terms: Terms,
 }
 
 impl Supervisor {
@@ -53,71 +38,132 @@ impl Supervisor {
     pub(super) fn start(
         sources: Vec<Registered>,
         queue_len: usize,
+        terms: Terms,
+        live: &Arc<Live>,
     ) -> (Self, Vec<mpsc::Receiver<CollectionEvent>>) {
-        let mut starts = Tasks::default();
         let mut receivers = Vec::with_capacity(sources.len());
-        let mut lives = Vec::with_capacity(sources.len());
+        let mut supervisor = Self {
+            lives: Vec::with_capacity(sources.len()),
+            starts: Tasks::default(),
+            checks: Tasks::default(),
+            terms,
+        };
         for (index, registered) in sources.into_iter().enumerate() {
             let (tx, rx) = mpsc::channel(queue_len);
             receivers.push(rx);
-            let source = Arc::clone(&registered.source);
-            let (has_begun, begun) = oneshot::channel();
-            starts.spawn(index, start(source, tx, has_begun));
-            info!(source = registered.name, caps = ?registered.caps, "source starting");
-            lives.push(Life {
+            // The queue of a source that cannot come back closes with its own senders.
+            let kept = registered.is_restartable().then(|| tx.clone());
+            supervisor.lives.push(Life {
                 registered,
-                starting: true,
-                begun: Some(begun),
-                stopping: false,
+                index,
+                live: Arc::clone(live),
+                tx: kept,
+                doing: Doing::Ended,
+                in_start: false,
+                begun: None,
+                in_stop: false,
+                checking: false,
                 outcome: None,
+                failures: 0,
+                restarts: 0,
                 health_failures: 0,
                 last_health_failure: None,
-                checking: false,
+                policy: supervisor.terms.restarts,
+                waits: supervisor.terms.restarts.waits(),
             });
+            supervisor.spawn_start(index, tx, Instant::now());
         }
-        (Self { lives, starts, checks: Tasks::default() }, receivers)
+        (supervisor, receivers)
     }
 
-    /// Waits until every source has failed; notes failures, ends of `start` and answers to health checks meanwhile.
-    pub(super) async fn all_failed(&mut self) {
+    fn spawn_start(&mut self, index: usize, tx: mpsc::Sender<CollectionEvent>, now: Instant) {
+        let life = &mut self.lives[index];
+        let source = Arc::clone(&life.registered.source);
+        let (has_begun, begun) = oneshot::channel();
+        life.begun = Some(begun);
+        life.begins(now, self.terms.startup_timeout);
+        self.starts.spawn(index, start(source, tx, has_begun));
+    }
+
+    /// Watches over the sources; returns when every one has failed for good. May be dropped and called again.
+    pub(super) async fn watch(&mut self) {
         while self.lives.iter().any(|life| life.outcome.is_none()) {
+            let due_at = self.lives.iter().filter_map(Life::due_at).min();
             tokio::select! {
-                (index, result) = self.starts.ended() => self.lives[index].start_ended(result),
-                (index, result) = self.checks.ended() => self.lives[index].check_ended(result),
+                (index, result) = self.starts.ended() => {
+                    self.lives[index].start_ended(result, Instant::now(), self.terms.startup_timeout, true);
+                    // What a check of a start that has failed says is about nothing.
+                    if !self.lives[index].is_working() {
+                        self.checks.abort(index);
+                    }
+                }
+                (index, result) = self.checks.ended() => self.lives[index].check_ended(result, Instant::now()),
+                () = async { sleep_until(due_at.expect("polled only if set")).await }, if due_at.is_some() => {
+                    self.act(Instant::now());
+                }
             }
         }
     }
 
-    /// Asks every source that has not failed how it is.
-    pub(super) fn check_health(&mut self) {
-        for (index, life) in self.lives.iter_mut().enumerate() {
-            if life.outcome.is_some() {
-                continue;
+    /// Does what is due.
+    fn act(&mut self, now: Instant) {
+        for index in 0..self.lives.len() {
+            match self.lives[index].due(now, self.terms.startup_timeout) {
+                Due::Nothing => {}
+                Due::Probe => self.spawn_check(index),
+                Due::Abort => self.starts.abort(index),
+                Due::Restart => {
+                    let life = &mut self.lives[index];
+                    life.restarts += 1;
+                    life.live.source(index).count_restart();
+                    if let Some(tx) = life.tx.clone() {
+                        self.spawn_start(index, tx, now);
+                    }
+                }
             }
-            if life.checking {
-                life.unhealthy("no answer to the last health check".to_owned());
-                continue;
-            }
-            life.checking = true;
-            let source = Arc::clone(&life.registered.source);
-            self.checks.spawn(index, async move { source.health_check().await });
         }
+    }
+
+    /// Asks every source that is ready how it is.
+    pub(super) fn check_health(&mut self) {
+        for index in 0..self.lives.len() {
+            let life = &mut self.lives[index];
+            match (life.is_working(), life.checking) {
+                (false, _) => {}
+                // It does not even let itself be aborted.
+                (true, true) => life.unhealthy("no answer to the last health check".to_owned()),
+                (true, false) => self.spawn_check(index),
+            }
+        }
+    }
+
+    fn spawn_check(&mut self, index: usize) {
+        let life = &mut self.lives[index];
+        life.checking = true;
+        let source = Arc::clone(&life.registered.source);
+        let allowed = self.terms.check_timeout;
+        self.checks.spawn(index, async move {
+            timeout(allowed, source.health_check())
+                .await
+                .unwrap_or_else(|_| anyhow::bail!("no answer to a health check within {allowed:?}"))
+        });
     }
 
     /// Stops every source that has not failed, all at once, and waits for the end of `stop` and `start` of each. Those
     /// that have not ended at the deadline are aborted.
     pub(super) async fn stop(&mut self, deadline: Instant) {
-        self.checks.tasks.abort_all();
+        self.checks.abort_all();
+        let startup_timeout = self.terms.startup_timeout;
         // A start that ended before the stop was asked for is judged by how it ended.
         while let Some((index, result)) = self.starts.ended_already() {
-            self.lives[index].start_ended(result);
+            self.lives[index].start_ended(result, Instant::now(), startup_timeout, false);
         }
         let mut stops = Tasks::default();
         for (index, life) in self.lives.iter_mut().enumerate() {
-            if life.outcome.is_none()
+            if matches!(life.doing, Doing::Starting { .. } | Doing::Working { .. })
                 && let Some(begun) = life.begun.take()
             {
-                life.stopping = true;
+                life.in_stop = true;
                 stops.spawn(index, stop(Arc::clone(&life.registered.source), begun));
             }
         }
@@ -125,17 +171,20 @@ impl Supervisor {
             while self.lives.iter().any(Life::is_stopping) {
                 tokio::select! {
                     (index, result) = stops.ended() => self.lives[index].stop_ended(result),
-                    (index, result) = self.starts.ended() => self.lives[index].start_ended(result),
+                    (index, result) = self.starts.ended() => {
+                        self.lives[index].start_ended(result, Instant::now(), startup_timeout, false);
+                    }
                 }
             }
         });
         if ended.await.is_err() {
-            stops.tasks.abort_all();
-            self.starts.tasks.abort_all();
+            stops.abort_all();
+            self.starts.abort_all();
         }
         for life in &mut self.lives {
-            life.close();
+            life.close(startup_timeout);
         }
+        info!("every source has ended");
     }
 }
 
@@ -161,134 +210,5 @@ async fn stop(source: Arc<dyn EventSource>, begun: oneshot::Receiver<()>) -> any
         Ok(()) => source.stop().await,
         // It panicked before it had begun.
         Err(_) => Ok(()),
-    }
-}
-
-impl Life {
-    /// What the source counted; `None` if it keeps no books or panicked over them.
-    pub(super) fn account(&self) -> Option<SourceAccount> {
-        self.registered.account()
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stopping || self.starting
-    }
-
-    fn start_ended(&mut self, result: Result<anyhow::Result<()>, JoinError>) {
-        self.starting = false;
-        let source = self.registered.name;
-        match result {
-            Ok(Ok(())) => debug!(source, "start returned"),
-            Ok(Err(failure)) => {
-                error!(source, failure = format!("{failure:#}"), "source failed");
-                self.outcome = Some(SourceOutcome::Failed(format!("{failure:#}")));
-            }
-            Err(join) => {
-                let message = panic_message(join);
-                error!(source, message, "source panicked");
-                self.outcome = Some(SourceOutcome::Panicked(message));
-            }
-        }
-    }
-
-    fn stop_ended(&mut self, result: Result<anyhow::Result<()>, JoinError>) {
-        self.stopping = false;
-        let failure = match result {
-            Ok(Ok(())) => return,
-            Ok(Err(failure)) => format!("{failure:#}"),
-            Err(join) => panic_message(join),
-        };
-        error!(source = self.registered.name, failure, "source failed to stop");
-        self.outcome.get_or_insert(SourceOutcome::StopFailed(failure));
-    }
-
-    fn check_ended(&mut self, result: Result<anyhow::Result<()>, JoinError>) {
-        self.checking = false;
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(failure)) => self.unhealthy(format!("{failure:#}")),
-            Err(join) => self.unhealthy(panic_message(join)),
-        }
-    }
-
-    fn unhealthy(&mut self, reason: String) {
-        warn!(source = self.registered.name, reason, "source is not healthy");
-        self.health_failures += 1;
-        self.last_health_failure = Some(reason);
-    }
-
-    /// The last word on a source whose time is over.
-    fn close(&mut self) {
-        if self.is_stopping() {
-            let (in_stop, in_start) = (self.stopping, self.starting);
-            error!(source = self.registered.name, in_stop, in_start, "source did not stop in time, aborted");
-            self.outcome = Some(SourceOutcome::Aborted);
-        }
-        self.outcome.get_or_insert(SourceOutcome::Stopped);
-    }
-}
-
-impl Registered {
-    pub(super) fn coverage(&self) -> Option<CoverageEvent> {
-        self.isolated("coverage", || self.source.coverage())
-    }
-
-    fn account(&self) -> Option<SourceAccount> {
-        self.isolated("account", || self.source.account())
-    }
-
-    /// A panic of one source must not end the others.
-    fn isolated<T>(&self, what: &str, ask: impl FnOnce() -> Option<T>) -> Option<T> {
-        // The source is only asked again for other things; what it broke inside stays its own.
-        catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
-            error!(source = self.name, what, "source panicked when asked");
-            None
-        })
-    }
-}
-
-/// Tasks, each for a source.
-#[derive(Default)]
-struct Tasks {
-    tasks: JoinSet<anyhow::Result<()>>,
-    sources: HashMap<Id, usize>,
-}
-
-impl Tasks {
-    fn spawn(&mut self, source: usize, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
-        let id = self.tasks.spawn(task).id();
-        self.sources.insert(id, source);
-    }
-
-    /// The next one that ended; waits for ever when there is none.
-    async fn ended(&mut self) -> (usize, Result<anyhow::Result<()>, JoinError>) {
-        match self.tasks.join_next_with_id().await {
-            Some(result) => self.of_source(result),
-            None => std::future::pending().await,
-        }
-    }
-
-    fn ended_already(&mut self) -> Option<(usize, Result<anyhow::Result<()>, JoinError>)> {
-        let result = self.tasks.try_join_next_with_id()?;
-        Some(self.of_source(result))
-    }
-
-    fn of_source(&mut self, result: TaskResult) -> (usize, Result<anyhow::Result<()>, JoinError>) {
-        let (id, result) = match result {
-            Ok((id, result)) => (id, Ok(result)),
-            Err(join) => (join.id(), Err(join)),
-        };
-        let source = self.sources.remove(&id).expect("every task was entered when it was spawned");
-        (source, result)
-    }
-}
-
-fn panic_message(join: JoinError) -> String {
-    let Ok(payload) = join.try_into_panic() else { return "aborted".to_owned() };
-    match payload.downcast::<String>() {
-        Ok(message) => *message,
-        Err(payload) => {
-            payload.downcast::<&str>().map_or("panic without a message".to_owned(), |m| (*m).to_owned())
-        }
     }
 }

@@ -23,6 +23,11 @@ impl Untold {
         self.gaps.is_empty() && self.rest.is_empty()
     }
 
+    /// How many losses are to be told.
+    pub(super) fn len(&self) -> usize {
+        self.gaps.len() + self.rest.len()
+    }
+
     /// An event that no sink got, or that was about losses and no sink got.
     pub(super) fn lost(&mut self, event: &CollectionEvent, reason: DropReason) {
         match event {
@@ -59,16 +64,20 @@ impl Untold {
                 && loss.reasons.contains_key(reason.name())
                 && loss.gap.as_ref().is_some_and(|gap| {
                     gap.cpu == event.cpu
-                        && gap.last_seq.checked_add(1) == Some(event.seq)
+                        // After it, or, if a queue lost its newest events one by one, before it.
+                        && (gap.last_seq.checked_add(1) == Some(event.seq)
+                            || event.seq.checked_add(1) == Some(gap.first_seq))
                         && gap.stream == origin.stream
                 })
         });
         if let Some(loss) = grown {
             loss.count += 1;
+            loss.t_first = loss.t_first.min(time);
             loss.t_last = loss.t_last.max(time);
             *loss.reasons.entry(reason.name().to_owned()).or_default() += 1;
             if let Some(gap) = &mut loss.gap {
-                gap.last_seq = event.seq;
+                gap.first_seq = gap.first_seq.min(event.seq);
+                gap.last_seq = gap.last_seq.max(event.seq);
             }
             return;
         }

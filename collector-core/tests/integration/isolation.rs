@@ -2,7 +2,7 @@
 
 use crate::support::{TestSink, TestSource, collector, config, kernel_event, numbered, run};
 use collector_core::event::{CoverageEvent, EventClass};
-use collector_core::{CollectionEvent, EndReason, NetworkEvent, SourceCaps, SourceOutcome};
+use collector_core::{CollectionEvent, EndReason, NetworkEvent, RestartPolicy, SourceCaps, SourceOutcome};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, SystemTime};
 
@@ -126,11 +126,11 @@ async fn a_flood_does_not_take_the_share_of_another() {
 #[tokio::test]
 async fn a_run_whose_sources_all_failed_ends_and_says_what_each_said() {
     let failing = || TestSource::new("bad", |_| async { anyhow::bail!("no permission") });
-    let mut first = collector(config());
+    let mut first = collector(config()).with_restart_policy(RestartPolicy::never());
     first.register(Box::new(failing())).unwrap();
     let report = run(first).await;
     assert_eq!(report.ended, EndReason::AllSourcesFailed);
-    let mut second = collector(config());
+    let mut second = collector(config()).with_restart_policy(RestartPolicy::never());
     second.register(Box::new(failing())).unwrap();
     let error = second.run().await.unwrap_err();
     assert_eq!(error.to_string(), "every event source failed: bad: no permission");
@@ -138,11 +138,7 @@ async fn a_run_whose_sources_all_failed_ends_and_says_what_each_said() {
 
 #[tokio::test(start_paused = true)]
 async fn health_is_asked_at_each_interval_and_failures_are_reported() {
-    let sick = TestSource::new("sick", |feed| async move {
-        feed.stopped().await;
-        Ok(())
-    });
-    let sick = sick.on_check(|_| async { Err(anyhow::anyhow!("the ring is gone")) });
+    let sick = TestSource::sends("sick", 0).on_check(|_| async { Err(anyhow::anyhow!("the ring is gone")) });
     let silent = TestSource::sends("silent", 0).on_check(|_| std::future::pending());
     let (sick_ledger, silent_ledger) = (sick.ledger(), silent.ledger());
     let mut collector = collector(config().with_health_check_interval(Duration::from_secs(60)));
@@ -156,7 +152,11 @@ async fn health_is_asked_at_each_interval_and_failures_are_reported() {
     assert_eq!(sick_ledger.checks.load(SeqCst), 3);
     assert_eq!(report.sources[0].health_failures, 3);
     assert_eq!(report.sources[0].last_health_failure.as_deref(), Some("the ring is gone"));
-    assert_eq!(silent_ledger.checks.load(SeqCst), 1, "it is not asked again before it has answered");
-    assert_eq!(report.sources[1].health_failures, 2);
+    assert_eq!(silent_ledger.checks.load(SeqCst), 3, "each check has a deadline of its own");
+    assert_eq!(report.sources[1].health_failures, 2, "the third may still answer");
+    assert_eq!(
+        report.sources[1].last_health_failure.as_deref(),
+        Some("no answer to a health check within 5s")
+    );
     assert!(report.sources.iter().all(|source| source.outcome.is_clean()));
 }

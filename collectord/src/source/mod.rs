@@ -174,6 +174,11 @@ impl EventSource for KernelSource {
         }
     }
 
+    /// Its reader and its rings are taken by the first start.
+    fn restartable(&self) -> bool {
+        false
+    }
+
     async fn stop(&self) -> anyhow::Result<()> {
         self.object().detach(self.class);
         let never_started = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();

@@ -1,0 +1,95 @@
+//! What an event costs while it waits.
+
+use super::{CollectionEvent, Exec, KernelBody, KernelEvent, LossEvent, Text};
+use std::mem::size_of;
+
+impl CollectionEvent {
+    /// About how many bytes of memory the event holds: its own and those of its text. What many events share (their
+    /// hook's origin, their process's identity) is not counted. Cheap enough to be asked for every event.
+    pub fn size_hint(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Process(event) => {
+                    event.name.len()
+                        + optional(event.executable_path.as_ref())
+                        + event.command_line.iter().map(|arg| size_of::<String>() + arg.len()).sum::<usize>()
+                        + optional(event.executable_hash.as_ref())
+                        + optional(event.user_id.as_ref())
+                }
+                Self::Network(event) => {
+                    event.connection_id.len()
+                        + event.source_addr.len()
+                        + event.dest_addr.len()
+                        + event.protocol.len()
+                        + event.state.len()
+                }
+                Self::Filesystem(event) => {
+                    event.path.len()
+                        + event.operation.len()
+                        + optional(event.permissions.as_ref())
+                        + optional(event.file_hash.as_ref())
+                }
+                Self::Performance(event) => {
+                    event.metric_name.len() + event.unit.len() + event.component.len()
+                }
+                Self::Kernel(event) => size_of::<KernelEvent>() + kernel_text(event),
+                Self::Loss(_) => size_of::<LossEvent>(),
+                // Once a run each.
+                Self::Coverage(_) | Self::Summary(_) => 0,
+            }
+    }
+}
+
+fn optional(text: Option<&String>) -> usize {
+    text.map_or(0, String::len)
+}
+
+fn kernel_text(event: &KernelEvent) -> usize {
+    let body = match &event.body {
+        KernelBody::Exec(exec) => exec_text(exec),
+        // These have none.
+        KernelBody::Fork(_) | KernelBody::Exit(_) => 0,
+    };
+    event.process.name.as_bytes().len() + body
+}
+
+fn exec_text(exec: &Exec) -> usize {
+    let script = exec.script.as_ref().and_then(|script| script.path.as_ref());
+    let texts = [&exec.filename, &exec.path, &exec.interp, &exec.argv, &exec.cwd];
+    let texts = texts.into_iter().filter_map(Option::as_ref).chain(script);
+    texts.map(|text: &Text| text.as_bytes().len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{FilesystemEvent, ProcessEvent};
+    use crate::test_events::kernel_event;
+
+    #[test]
+    fn text_counts_byte_for_byte() {
+        let empty = CollectionEvent::Filesystem(FilesystemEvent::default());
+        let full = CollectionEvent::Filesystem(FilesystemEvent {
+            path: "p".repeat(100),
+            operation: "o".repeat(10),
+            permissions: Some("0644".to_owned()),
+            file_hash: Some("h".repeat(64)),
+            ..FilesystemEvent::default()
+        });
+        assert_eq!(full.size_hint() - empty.size_hint(), 100 + 10 + 4 + 64);
+        let args = CollectionEvent::Process(ProcessEvent {
+            command_line: vec![String::new(); 1000],
+            ..ProcessEvent::default()
+        });
+        assert!(args.size_hint() >= 1000 * size_of::<String>(), "empty arguments are not for nothing");
+    }
+
+    #[test]
+    fn a_kernel_events_text_counts() {
+        let mut event = kernel_event(1);
+        let small = CollectionEvent::Kernel(Box::new(event.clone())).size_hint();
+        let argv = Some(Text::from("a".repeat(8192).as_str()));
+        event.body = KernelBody::Exec(Exec { argv, ..Exec::default() });
+        assert_eq!(CollectionEvent::Kernel(Box::new(event)).size_hint() - small, 8192);
+    }
+}

@@ -1,0 +1,237 @@
+//! The sources' queues: a channel each, read fairly, and behind it a stage for what comes while the sinks are busy.
+
+use super::books::SourceBooks;
+use super::live::Live;
+use super::stage::{Stage, StageLimits};
+use crate::event::CollectionEvent;
+use crate::health::Condition;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::warn;
+
+/// Events in a channel at most. What is in a channel has not been measured yet, so this is kept small: each source may
+/// hold so many of its largest events beside the bound on its bytes.
+const CHANNEL_EVENTS_MAX: usize = 256;
+
+/// How a queue of `events` is divided between the channel and the stage behind it.
+pub(super) fn divide(events: usize) -> (usize, usize) {
+    let channel = events.div_ceil(2).min(CHANNEL_EVENTS_MAX);
+    (channel, (events - channel).max(1))
+}
+
+#[derive(Debug)]
+struct Inlet {
+    /// `None` once it is closed and empty.
+    channel: Option<mpsc::Receiver<CollectionEvent>>,
+    stage: Stage,
+    /// Told as under backpressure.
+    pressed: bool,
+    /// Told as losing events.
+    shedding: bool,
+}
+
+/// The receiving ends, in source order. Each turn reads one source's, up to a share; the next turn begins with the
+/// source after it, so that a source which always has events cannot keep another waiting longer than one share of each.
+#[derive(Debug)]
+pub(super) struct Intake {
+    inlets: Vec<Inlet>,
+    next: usize,
+    share: usize,
+    live: Arc<Live>,
+    threshold: usize,
+    /// Set while an event waits for room and is to be dropped in the end.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Intake {
+    pub(super) fn new(
+        channels: Vec<mpsc::Receiver<CollectionEvent>>,
+        limits: StageLimits,
+        share: usize,
+        live: Arc<Live>,
+    ) -> Self {
+        let inlet = |channel| Inlet {
+            channel: Some(channel),
+            stage: Stage::new(limits),
+            pressed: false,
+            shedding: false,
+        };
+        Self {
+            inlets: channels.into_iter().map(inlet).collect(),
+            next: 0,
+            share,
+            live,
+            threshold: limits.threshold,
+            timer: None,
+        }
+    }
+
+    /// Takes a share of the next source that has events; ready with its index. Pending while none has events, also when
+    /// no sender is left.
+    pub(super) fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        books: &mut [SourceBooks],
+        into: &mut Vec<CollectionEvent>,
+    ) -> Poll<usize> {
+        let count = self.inlets.len();
+        for source in (self.next..count).chain(0..self.next) {
+            let inlet = &mut self.inlets[source];
+            if !inlet.stage.is_empty() {
+                inlet.stage.take(self.share, Instant::now(), &mut books[source], into);
+            } else if let Some(channel) = &mut inlet.channel {
+                match channel.poll_recv_many(cx, into, self.share) {
+                    Poll::Pending => continue,
+                    Poll::Ready(0) => {
+                        inlet.channel = None;
+                        continue;
+                    }
+                    Poll::Ready(events) => self.live.source(source).publish_received(events as u64),
+                }
+            } else {
+                continue;
+            }
+            self.tell_depth(source);
+            self.next = (source + 1) % count;
+            return Poll::Ready(source);
+        }
+        Poll::Pending
+    }
+
+    /// Reads what comes while the sinks are busy, as far as there is room. Never ready: it only asks to be woken.
+    fn fill(&mut self, cx: &mut Context<'_>, books: &mut [SourceBooks]) {
+        // Read once a wakeup, and again only if a wait could be over.
+        let now = Instant::now();
+        for source in 0..self.inlets.len() {
+            let inlet = &mut self.inlets[source];
+            let books = &mut books[source];
+            inlet.stage.retry(now, books);
+            let mut received = 0;
+            while inlet.stage.reads()
+                && let Some(channel) = &mut inlet.channel
+            {
+                match channel.poll_recv(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(None) => inlet.channel = None,
+                    Poll::Ready(Some(event)) => {
+                        received += 1;
+                        inlet.stage.offer(event, channel.len(), now, books);
+                    }
+                }
+            }
+            if received > 0 {
+                self.live.source(source).publish_received(received);
+            }
+            self.tell_shedding(source, now);
+            self.tell_depth(source);
+        }
+        self.set_timer(cx);
+    }
+
+    /// Waits for the sinks, and reads meanwhile, unless it is `reading` no more.
+    pub(super) async fn fill_during<T>(
+        &mut self,
+        books: &mut [SourceBooks],
+        reading: bool,
+        sinks: impl Future<Output = T>,
+    ) -> T {
+        let mut sinks = pin!(sinks);
+        poll_fn(|cx| {
+            let done = sinks.as_mut().poll(cx);
+            if done.is_pending() && reading {
+                self.fill(cx, books);
+            }
+            done
+        })
+        .await
+    }
+
+    /// Wakes the task when the first of the waiting events has waited long enough.
+    fn set_timer(&mut self, cx: &mut Context<'_>) {
+        let Some(at) = self.inlets.iter().filter_map(|inlet| inlet.stage.drops_at()).min() else {
+            self.timer = None;
+            return;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        if timer.as_mut().poll(cx).is_ready() {
+            // Its time has come since the clock was read: this task is asked to look again.
+            cx.waker().wake_by_ref();
+            self.timer = None;
+        }
+    }
+
+    /// Tells how much waits. With two thresholds: one that is at its bound does not flicker.
+    fn tell_depth(&mut self, source: usize) {
+        let inlet = &mut self.inlets[source];
+        let events = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
+        self.live.source(source).publish_queue(events, inlet.stage.bytes());
+        if !inlet.pressed && events >= self.threshold {
+            inlet.pressed = true;
+            let text = format!("its queue has reached {} events", self.threshold);
+            self.live.set(source, Condition::Backpressure, text);
+        } else if inlet.pressed && events <= self.threshold / 2 {
+            inlet.pressed = false;
+            self.live.clear(source, Condition::Backpressure);
+        }
+    }
+
+    fn tell_shedding(&mut self, source: usize, now: Instant) {
+        let inlet = &mut self.inlets[source];
+        let shedding = inlet.stage.is_shedding(now) && inlet.stage.reads();
+        if shedding && !inlet.shedding {
+            let source_name = self.live.source(source).name;
+            warn!(source = source_name, "the sinks have taken nothing for too long, events are dropped");
+            self.live.set(source, Condition::Shedding, "events are dropped for want of room".to_owned());
+        } else if !inlet.stage.is_shedding(now) && inlet.shedding {
+            self.live.clear(source, Condition::Shedding);
+        }
+        inlet.shedding = shedding || (inlet.shedding && inlet.stage.is_shedding(now));
+    }
+
+    /// Closes every channel: what is in them can still be read, and nothing is added.
+    pub(super) fn close(&mut self) {
+        for channel in self.inlets.iter_mut().filter_map(|inlet| inlet.channel.as_mut()) {
+            channel.close();
+        }
+    }
+
+    /// Takes what is left of the first queue that has events, up to a share; `None` when all are empty. A sender that
+    /// holds a reserved place does not keep this waiting.
+    pub(super) fn take_rest(
+        &mut self,
+        books: &mut [SourceBooks],
+        into: &mut Vec<CollectionEvent>,
+    ) -> Option<usize> {
+        for (source, inlet) in self.inlets.iter_mut().enumerate() {
+            if !inlet.stage.is_empty() {
+                inlet.stage.take(self.share, Instant::now(), &mut books[source], into);
+            }
+            while inlet.stage.is_empty()
+                && into.len() < self.share
+                && let Some(channel) = &mut inlet.channel
+            {
+                let Ok(event) = channel.try_recv() else {
+                    inlet.channel = None;
+                    break;
+                };
+                into.push(event);
+            }
+            let left = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
+            self.live.source(source).publish_queue(left, inlet.stage.bytes());
+            if !into.is_empty() {
+                return Some(source);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

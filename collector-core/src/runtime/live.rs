@@ -1,0 +1,244 @@
+//! What can be read of a run while it runs. The batcher writes numbers per batch, never per event; conditions change
+//! rarely and are behind a lock of their own each.
+
+use super::books::{DropReason, Tally};
+use crate::config::CollectorConfig;
+use crate::health::{Condition, Conditions, Health, HealthReason, HealthState};
+use crate::stats::RuntimeStats;
+use crate::telemetry::Telemetry;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
+use tokio::sync::watch;
+
+/// One run, as it can be read from outside.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) component: String,
+    pub(crate) sources: Vec<LiveSource>,
+    pub(crate) sinks: Vec<LiveSink>,
+    pub(crate) batches: AtomicU64,
+    /// Queue length from which a source counts as under backpressure.
+    pub(crate) threshold: usize,
+    pub(crate) telemetry: watch::Sender<Option<Arc<Telemetry>>>,
+    /// What the queues hold at most, bytes.
+    pub(crate) queue_bytes_max: usize,
+    begun: SystemTime,
+    ended: OnceLock<SystemTime>,
+}
+
+/// One source, as it can be read from outside.
+#[derive(Debug)]
+pub(crate) struct LiveSource {
+    pub(crate) name: &'static str,
+    conditions: Mutex<Conditions>,
+    active: AtomicBool,
+    failures: AtomicU64,
+    restarts: AtomicU64,
+    health_failures: AtomicU64,
+    received: AtomicU64,
+    delivered: AtomicU64,
+    internal: AtomicU64,
+    pending: AtomicU64,
+    dropped: [AtomicU64; DropReason::ALL.len()],
+    queued_events: AtomicUsize,
+    queued_bytes: AtomicUsize,
+    queued_bytes_peak: AtomicUsize,
+}
+
+/// One sink, as it can be read from outside.
+#[derive(Debug)]
+pub(crate) struct LiveSink {
+    pub(crate) name: String,
+    conditions: Mutex<Conditions>,
+    failed_batches: AtomicU64,
+}
+
+impl Live {
+    pub(crate) fn new(
+        config: &CollectorConfig,
+        sources: impl Iterator<Item = &'static str>,
+        sinks: impl Iterator<Item = String>,
+        queue_bytes_each: usize,
+        telemetry: watch::Sender<Option<Arc<Telemetry>>>,
+    ) -> Self {
+        let now = SystemTime::now();
+        let sources: Vec<_> = sources.map(|name| LiveSource::new(name, now)).collect();
+        let sink = |name| LiveSink {
+            name,
+            conditions: Mutex::new(Conditions::healthy(now)),
+            failed_batches: AtomicU64::new(0),
+        };
+        Self {
+            component: config.component_name.clone(),
+            queue_bytes_max: sources.len().saturating_mul(queue_bytes_each),
+            sources,
+            sinks: sinks.map(sink).collect(),
+            batches: AtomicU64::new(0),
+            threshold: config.followed_threshold(),
+            telemetry,
+            begun: now,
+            ended: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn source(&self, index: usize) -> &LiveSource {
+        &self.sources[index]
+    }
+
+    /// Notes that a condition of a source holds.
+    pub(super) fn set(&self, source: usize, condition: Condition, text: String) {
+        locked(&self.sources[source].conditions).set(condition, text, SystemTime::now());
+    }
+
+    pub(super) fn clear(&self, source: usize, condition: Condition) {
+        locked(&self.sources[source].conditions).clear(condition, SystemTime::now());
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.get_or_init(SystemTime::now);
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let sources = self.sources.iter().map(|source| locked(&source.conditions).told(source.name));
+        let sinks = self.sinks.iter().map(|sink| locked(&sink.conditions).told(&sink.name));
+        let outside =
+            self.ended.get().map(|&since| HealthReason { text: "the run has ended".to_owned(), since });
+        Health::of(sources.collect(), sinks.collect(), outside, self.begun)
+    }
+
+    pub(crate) fn stats(&self) -> RuntimeStats {
+        let mut stats = RuntimeStats { registered_sources: self.sources.len(), ..RuntimeStats::default() };
+        let mut fullest = 0;
+        let (mut processed, mut errors) = (0, 0);
+        for source in &self.sources {
+            let dropped = source.dropped_sum();
+            processed += source.delivered() + source.internal() + source.pending() + dropped;
+            errors += dropped + source.failures() + source.health_failures();
+            stats.active_components += usize::from(source.is_active());
+            fullest = fullest.max(source.queued_events());
+        }
+        stats.events_processed = usize::try_from(processed).unwrap_or(usize::MAX);
+        stats.errors_total = usize::try_from(errors).unwrap_or(usize::MAX);
+        stats.backpressure_permits_available = self.threshold.saturating_sub(fullest);
+        stats
+    }
+}
+
+macro_rules! readers {
+    ($($field:ident: $type:ty),* $(,)?) => {
+        $(pub(crate) fn $field(&self) -> $type {
+            self.$field.load(Relaxed)
+        })*
+    };
+}
+
+impl LiveSource {
+    fn new(name: &'static str, now: SystemTime) -> Self {
+        Self {
+            name,
+            conditions: Mutex::new(Conditions::healthy(now)),
+            active: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            health_failures: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            internal: AtomicU64::new(0),
+            pending: AtomicU64::new(0),
+            dropped: std::array::from_fn(|_| AtomicU64::new(0)),
+            queued_events: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
+            queued_bytes_peak: AtomicUsize::new(0),
+        }
+    }
+
+    readers! {
+        failures: u64, restarts: u64, health_failures: u64, received: u64, delivered: u64, internal: u64,
+        pending: u64, queued_events: usize, queued_bytes: usize, queued_bytes_peak: usize,
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Relaxed)
+    }
+
+    pub(crate) fn state(&self) -> HealthState {
+        locked(&self.conditions).state()
+    }
+
+    /// Events lost or refused by reason, also where there were none.
+    pub(crate) fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        DropReason::ALL.iter().zip(&self.dropped).map(|(reason, count)| (reason.name(), count.load(Relaxed)))
+    }
+
+    pub(crate) fn dropped_sum(&self) -> u64 {
+        self.dropped.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    pub(super) fn set_active(&self, active: bool) {
+        self.active.store(active, Relaxed);
+    }
+
+    pub(super) fn count_failure(&self) {
+        self.failures.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_restart(&self) {
+        self.restarts.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_health_failure(&self) {
+        self.health_failures.fetch_add(1, Relaxed);
+    }
+
+    /// The batcher's alone: it is the only writer, so nothing needs to be added atomically.
+    pub(super) fn publish_received(&self, events: u64) {
+        self.received.store(self.received() + events, Relaxed);
+    }
+
+    /// The batcher's alone.
+    pub(super) fn publish_queue(&self, events: usize, bytes: usize) {
+        self.queued_events.store(events, Relaxed);
+        self.queued_bytes.store(bytes, Relaxed);
+        if bytes > self.queued_bytes_peak() {
+            self.queued_bytes_peak.store(bytes, Relaxed);
+        }
+    }
+
+    /// The batcher's alone.
+    pub(super) fn publish_tally(&self, tally: &Tally) {
+        self.delivered.store(tally.delivered, Relaxed);
+        self.internal.store(tally.internal, Relaxed);
+        self.pending.store(tally.pending, Relaxed);
+        for (reason, counter) in DropReason::ALL.into_iter().zip(&self.dropped) {
+            counter.store(tally.dropped_for(reason), Relaxed);
+        }
+    }
+}
+
+impl LiveSink {
+    pub(crate) fn failed_batches(&self) -> u64 {
+        self.failed_batches.load(Relaxed)
+    }
+
+    pub(crate) fn state(&self) -> HealthState {
+        locked(&self.conditions).state()
+    }
+
+    pub(super) fn count_failed_batch(&self) {
+        self.failed_batches.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn set(&self, condition: Condition, text: String) {
+        locked(&self.conditions).set(condition, text, SystemTime::now());
+    }
+
+    pub(super) fn clear(&self, condition: Condition) {
+        locked(&self.conditions).clear(condition, SystemTime::now());
+    }
+}
+
+/// Conditions are plain values: a panic while they were held cannot have left them half changed.
+fn locked(conditions: &Mutex<Conditions>) -> std::sync::MutexGuard<'_, Conditions> {
+    conditions.lock().unwrap_or_else(PoisonError::into_inner)
+}
