@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::color;
+use crate::doctor::{self, DoctorArgs};
 use crate::failure::Failure;
 use crate::programs::{self, ProgramsArgs};
 use crate::watch::{self, WatchArgs};
@@ -31,24 +32,27 @@ pub enum Command {
     Watch(Box<WatchArgs>),
     /// Load every kernel program, attach none, and list what the verifier says
     Programs(ProgramsArgs),
+    /// Say what this kernel and these privileges allow, by trying it, and what helps where something is missing
+    Doctor(DoctorArgs),
 }
 
 impl Cli {
-    /// Does it.
+    /// Does it, and gives the exit code.
     ///
     /// # Errors
     /// Why it could not be done, with the exit code.
-    pub fn run(&self) -> Result<(), Failure> {
+    pub fn run(&self) -> Result<u8, Failure> {
         self.start_log();
         match &self.command {
-            Command::Watch(args) => watch::run(args, self.verbose >= 2),
+            Command::Watch(args) => watch::run(args, self.verbose >= 2).map(|()| 0),
+            Command::Doctor(args) => doctor::run(args, self.verbose >= 2),
             Command::Programs(args) => {
                 let list = programs::list(args, self.verbose >= 2)?;
                 match std::io::stdout().write_all(list.as_bytes()) {
                     Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
                         Err(Failure::runtime(error))
                     }
-                    _ => Ok(()),
+                    _ => Ok(0),
                 }
             }
         }

@@ -11,6 +11,7 @@
 
 pub mod cli;
 mod color;
+pub mod doctor;
 pub mod failure;
 pub mod kernel;
 pub mod memlock;

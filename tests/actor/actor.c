@@ -167,6 +167,7 @@ static const struct {
     {"dropcap", 1, do_dropcap, "NUMBER.. -- COMMAND..   without these capabilities"},
     {"memlock", 1, do_memlock, "BYTES -- COMMAND..   with that memlock limit"},
     {"nobtf", 0, do_nobtf, "-- COMMAND..   without /sys/kernel/btf"},
+    {"notracefs", 0, do_notracefs, "-- COMMAND..   with no tracefs mounted"},
     {"gate", 0, do_gate, "-- COMMAND..   waits for a byte on stdin"},
     {"probe-bpf", 1, do_probe_bpf, "map|attach   whether this task may use BPF here"},
 };

@@ -72,6 +72,7 @@ SUBCOMMAND(do_loginuid);
 SUBCOMMAND(do_dropcap);
 SUBCOMMAND(do_memlock);
 SUBCOMMAND(do_nobtf);
+SUBCOMMAND(do_notracefs);
 SUBCOMMAND(do_gate);
 SUBCOMMAND(do_tell);
 SUBCOMMAND(do_probe_bpf);

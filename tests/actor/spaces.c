@@ -174,6 +174,18 @@ int do_nobtf(int argc, char **argv)
     return run_rest(argc, argv);
 }
 
+int do_notracefs(int argc, char **argv)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0)
+        refused("unshare");
+    /* Covered, since it may be mounted in more than one place, and debugfs mounts it by itself. */
+    if (mount("none", "/sys/kernel/tracing", "tmpfs", 0, NULL) < 0)
+        refused("mount");
+    if (mount("none", "/sys/kernel/debug", "tmpfs", 0, NULL) < 0 && errno != ENOENT)
+        refused("mount");
+    return run_rest(argc, argv);
+}
+
 int do_gate(int argc, char **argv)
 {
     char byte;

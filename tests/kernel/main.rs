@@ -9,6 +9,7 @@
 
 mod cli;
 mod cost;
+mod doctor;
 mod embed;
 mod event;
 mod exec;
@@ -50,6 +51,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("law", law::TESTS),
     ("cli", cli::TESTS),
     ("privileges", privileges::TESTS),
+    ("doctor", doctor::TESTS),
     ("cost", cost::TESTS),
     ("embed", embed::TESTS),
 ];

@@ -10,14 +10,16 @@ mod program;
 mod program_log;
 mod refusal;
 pub mod rings;
+mod trial;
 
 pub use btf::{Btf, BtfError};
 pub use layout::{BTF_PATH, Layout, LayoutError};
 pub use object::{
-    AbsentHook, AttachedHook, KernelObject, LoadError, LoadOptions, ProgramReport, Readers, ReadersChoice,
-    blind_without, via,
+    AbsentHook, AttachedHook, KernelObject, LoadError, LoadOptions, Readers, ReadersChoice, blind_without,
+    via,
 };
 pub use refusal::Refusal;
+pub use trial::{HookTrial, ProgramReport, Tried, try_hooks};
 
 /// The committed kernel object.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../collector-ebpf/collector.bpf.o");

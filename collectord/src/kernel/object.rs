@@ -134,21 +134,6 @@ pub struct AttachedHook {
     pub readers: Readers,
 }
 
-/// What the kernel says of a loaded program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProgramReport {
-    /// The program's name.
-    pub name: String,
-    /// Where it attaches.
-    pub hook: Hook,
-    /// The family.
-    pub readers: Readers,
-    /// Instructions that the verifier walked (5.16 and newer), or why the program did not load.
-    pub verified: Result<Option<u32>, Refusal>,
-    /// Bytes of machine code.
-    pub jited_bytes: u32,
-}
-
 /// A hook that could not be served and is not needed for its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbsentHook {
@@ -229,31 +214,6 @@ impl KernelObject {
         tracing::info!(hook = via(hook), %refusal, "a hook is refused; what only it sees is named blind");
         self.absent.push(AbsentHook { hook, refusal });
         Ok(())
-    }
-
-    /// Loads every program of every family, and says what the verifier said.
-    ///
-    /// # Errors
-    /// If the object itself cannot be loaded.
-    pub fn report(options: &LoadOptions) -> Result<Vec<ProgramReport>, LoadError> {
-        let layout = Layout::read(options.btf.as_deref())?;
-        let mut ebpf = load_object(&layout, options, 0)?;
-        let mut reports = Vec::new();
-        for &hook in Hook::ALL {
-            for readers in [Readers::Direct, Readers::Portable] {
-                let name = program_name(hook, readers);
-                let loaded = program::load(&mut ebpf, &name, hook);
-                let cost = program::cost(&ebpf, &name);
-                reports.push(ProgramReport {
-                    verified: loaded.map(|()| cost.verified),
-                    jited_bytes: cost.jited_bytes,
-                    name,
-                    hook,
-                    readers,
-                });
-            }
-        }
-        Ok(reports)
     }
 
     /// The running kernel's layout.
@@ -357,7 +317,7 @@ impl KernelObject {
     }
 }
 
-fn program_name(hook: Hook, readers: Readers) -> String {
+pub(super) fn program_name(hook: Hook, readers: Readers) -> String {
     format!("{}_{}", hook.program(), readers.name())
 }
 
@@ -388,7 +348,7 @@ fn make_rings(ebpf: &mut Ebpf, plan: &RingPlan) -> Result<Vec<RingBuf<MapData>>,
 }
 
 /// Parses the object, writes its constants, creates its maps. No program is loaded yet.
-fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<Ebpf, LoadError> {
+pub(super) fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<Ebpf, LoadError> {
     let config = Config {
         filters: options.filters,
         offsets: layout.offsets,

@@ -1,0 +1,138 @@
+//! Events of the doctor's own making: what a child process does so that each class has something to tell. The child
+//! does it, since the collector never reports itself.
+
+use collector_common::Class;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The hidden flag under which this program is its own helper.
+pub(super) const FLAG: &str = "--self-made-event";
+/// A program that is nowhere, for an exec that fails.
+const NO_PROGRAM: &str = "/proc/self/no-such-program";
+/// A loopback that drops packets must not hold the helper.
+const PACKET_MAX: Duration = Duration::from_secs(2);
+
+/// What makes an event of each class. A way that this machine has not (such as IPv6) is left out; at least one must
+/// work.
+fn ways(class: Class) -> &'static [(&'static str, Way)] {
+    match class {
+        // The helper's own start and end are an exec and an exit.
+        Class::Process => &[("a failing exec", failing_exec), ("a child", child)],
+        Class::Network => &[
+            ("a TCP connection over 127.0.0.1", tcp4),
+            ("a TCP connection over ::1", tcp6),
+            ("datagrams over 127.0.0.1", udp4),
+            ("datagrams over ::1", udp6),
+        ],
+        Class::File => &[("opening a file", open), ("opening a file that is not there", open_missing)],
+    }
+}
+
+type Way = fn() -> io::Result<()>;
+
+/// Starts the helper for a class.
+pub(super) fn start(class: Class) -> io::Result<Child> {
+    this_program()
+        .args(["doctor", FLAG, class.name()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// The helper's whole life.
+pub(super) fn make_events(class: Class) -> Result<(), String> {
+    let mut failed = Vec::new();
+    for (name, way) in ways(class) {
+        if let Err(error) = way() {
+            failed.push(format!("{name}: {error}"));
+        }
+    }
+    if failed.len() == ways(class).len() { Err(failed.join("; ")) } else { Ok(()) }
+}
+
+/// This very file, also if another one lies in its place by now.
+fn this_program() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("collectord");
+    command
+}
+
+fn failing_exec() -> io::Result<()> {
+    // It returns only where it fails.
+    let error = Command::new(NO_PROGRAM).exec();
+    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn child() -> io::Result<()> {
+    let status = this_program().arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("the child ended with {status}"))) }
+}
+
+fn tcp4() -> io::Result<()> {
+    tcp(Ipv4Addr::LOCALHOST.into())
+}
+
+fn tcp6() -> io::Result<()> {
+    tcp(Ipv6Addr::LOCALHOST.into())
+}
+
+/// A blocking connect to a listener of its own: the kernel completes it without an accept.
+fn tcp(address: IpAddr) -> io::Result<()> {
+    let listener = TcpListener::bind(SocketAddr::new(address, 0))?;
+    TcpStream::connect(listener.local_addr()?).map(drop)
+}
+
+fn udp4() -> io::Result<()> {
+    udp(Ipv4Addr::LOCALHOST.into())
+}
+
+fn udp6() -> io::Result<()> {
+    udp(Ipv6Addr::LOCALHOST.into())
+}
+
+/// One connected, one addressed datagram.
+fn udp(address: IpAddr) -> io::Result<()> {
+    let any = SocketAddr::new(address, 0);
+    let (listener, speaker, other) = (UdpSocket::bind(any)?, UdpSocket::bind(any)?, UdpSocket::bind(any)?);
+    speaker.set_write_timeout(Some(PACKET_MAX))?;
+    other.set_write_timeout(Some(PACKET_MAX))?;
+    speaker.connect(listener.local_addr()?)?;
+    speaker.send(b"doctor")?;
+    other.send_to(b"doctor", listener.local_addr()?).map(drop)
+}
+
+fn open() -> io::Result<()> {
+    let path = std::env::temp_dir().join(format!("collectord-doctor-{}", std::process::id()));
+    // Not somebody else's file, nor one that a link points to.
+    let mut file = File::create_new(&path)?;
+    let written =
+        file.write_all(b"written by collectord doctor\n").and_then(|()| File::open(&path).map(drop));
+    std::fs::remove_file(&path)?;
+    written
+}
+
+fn open_missing() -> io::Result<()> {
+    match File::open(NO_PROGRAM) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::other(format!("{NO_PROGRAM} is there"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_has_a_way_that_works_here() {
+        for class in [Class::Network, Class::File] {
+            make_events(class).unwrap();
+        }
+        failing_exec().unwrap();
+    }
+}

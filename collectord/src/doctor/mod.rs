@@ -1,0 +1,211 @@
+//! `collectord doctor`: what this kernel and these privileges allow. It decides by trying: each hook is loaded and
+//! attached, and for each class an event of its own making has to come back through the rings.
+
+mod act;
+mod privileges;
+mod prove;
+mod report;
+mod surroundings;
+mod text;
+
+use crate::color;
+use crate::failure::{Failure, exit_code};
+use crate::kernel::{HookTrial, LoadError, LoadOptions, Refusal, Tried, blind_without, try_hooks};
+use clap::{Args, ValueEnum};
+use collector_common::{Class, Hook, Rung};
+use prove::{NoProof, hooks_of};
+use report::{ClassReport, HookReport, Report, Unserved};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// For one program to load, attach and come off.
+const TRY_MAX: Duration = Duration::from_secs(30);
+/// For one class to be served and its own event to come back.
+const PROOF_MAX: Duration = Duration::from_secs(60);
+
+/// How to show what was found.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// No colours; NO_COLOR in the environment does the same
+    #[arg(long)]
+    pub no_color: bool,
+
+    /// BTF of the running kernel, if it exports none in /sys/kernel/btf/vmlinux
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+
+    /// What the doctor starts itself with, for events that are not its own
+    #[arg(long, value_name = "CLASS", value_parser = parse_class, hide = true)]
+    pub self_made_event: Option<Class>,
+}
+
+/// How it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned lines for people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+fn parse_class(name: &str) -> Result<Class, String> {
+    Class::ALL.into_iter().find(|class| class.name() == name).ok_or_else(|| "no such class".to_owned())
+}
+
+/// Tries everything, writes the report to stdout, and gives the exit code that sums it up.
+///
+/// # Errors
+/// If stdout cannot be written to.
+pub fn run(args: &DoctorArgs, whole_verifier_log: bool) -> Result<u8, Failure> {
+    if let Some(class) = args.self_made_event {
+        return act::make_events(class).map(|()| 0).map_err(|why| Failure::runtime(anyhow::anyhow!(why)));
+    }
+    crate::memlock::raise();
+    let load = LoadOptions { btf: args.btf.clone(), whole_verifier_log, ..LoadOptions::default() };
+    let report = examine(&load);
+    let text = match args.format {
+        Format::Json => serde_json::to_string_pretty(&report.json()).map_err(Failure::runtime)? + "\n",
+        Format::Text => text::of(&report, !args.no_color && color::is_wanted(&std::io::stdout())),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::runtime(error)),
+        _ => Ok(report.exit_code()),
+    }
+}
+
+fn examine(load: &LoadOptions) -> Report {
+    let checks = surroundings::all(load.btf.as_deref());
+    let (trials, no_trials) = tried(load.clone());
+    let served = Class::ALL.into_iter().filter(|class| hooks_of(*class).next().is_some());
+    let classes: Vec<ClassReport> =
+        served.map(|class| ClassReport { class, proof: proved(class, load.clone()) }).collect();
+    let came = |hook: Hook| {
+        let class = classes.iter().find(|report| report.class == hook.class());
+        class.is_some_and(|report| {
+            report.proof.as_ref().is_ok_and(|proof| proof.streams.contains(hook.stream()))
+        })
+    };
+    let hooks = if trials.is_empty() { &[] } else { Hook::ALL };
+    let hooks = hooks.iter().map(|&hook| {
+        let mut report = HookReport::new(hook, &trials, came(hook));
+        // The last family that is tried serves most kernels: its refusal is the one to cure.
+        report.cure = match (report.status(), report.portable.as_ref().or(report.direct.as_ref())) {
+            (report::Status::Ok, _) | (_, None) => None,
+            (_, Some(Tried::Attached)) => None,
+            (_, Some(Tried::NotAttached(refusal) | Tried::NotLoaded(refusal))) => {
+                Some(cure_of(hook, refusal))
+            }
+        };
+        report
+    });
+    let hooks = hooks.collect();
+    let kernel = nix::sys::utsname::uname();
+    let kernel = kernel.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    Report { kernel, checks, classes, no_trials, hooks }
+}
+
+/// Each hook by itself. A try that hangs ends the tries; the thread goes when the program does.
+fn tried(load: LoadOptions) -> (Vec<HookTrial>, Option<String>) {
+    let (told, trials) = channel();
+    std::thread::spawn(move || {
+        let each = told.clone();
+        // Nobody listens any more if a deadline has passed.
+        let outcome = try_hooks(&load, move |trial| drop(each.send(Ok(trial))));
+        let _ = outcome.map_err(|error| told.send(Err(Failure::from(error).to_string())));
+    });
+    let mut done = Vec::new();
+    loop {
+        match trials.recv_timeout(TRY_MAX) {
+            Ok(Ok(trial)) => done.push(trial),
+            Ok(Err(why)) => return (done, Some(why)),
+            Err(RecvTimeoutError::Disconnected) => return (done, None),
+            Err(RecvTimeoutError::Timeout) => {
+                return (done, Some(format!("the kernel did not answer within {} s", TRY_MAX.as_secs())));
+            }
+        }
+    }
+}
+
+/// One class, within its time.
+fn proved(class: Class, load: LoadOptions) -> Result<prove::Proof, Unserved> {
+    let (told, outcome) = channel();
+    std::thread::spawn(move || {
+        let _ = told.send(prove::prove(class, load));
+    });
+    let late = || NoProof::Broken(format!("it was not decided within {} s", PROOF_MAX.as_secs()));
+    let proof = outcome.recv_timeout(PROOF_MAX).unwrap_or_else(|_| Err(late()));
+    let proof = proof.map_err(|error| unserved(class, error))?;
+    if proof.after.is_some() {
+        return Ok(proof);
+    }
+    let why = match &proof.helper_failed {
+        Some(why) => why.clone(),
+        None => {
+            "its hooks are attached, but an event of the doctor's own making did not come back".to_owned()
+        }
+    };
+    let cure =
+        "see what -vv says; another program may have taken the hooks off, or loopback may be down".to_owned();
+    Err(Unserved { why, cure, missing: Vec::new() })
+}
+
+fn unserved(class: Class, error: NoProof) -> Unserved {
+    match error {
+        NoProof::Broken(why) => Unserved {
+            why,
+            cure: "run it again with -vv, which says how far it comes".to_owned(),
+            missing: Vec::new(),
+        },
+        NoProof::Load(error) => {
+            // Only what the class cannot do without; the process class's hooks serve every class.
+            let needed = hooks_of(Class::Process).chain(hooks_of(class));
+            let missing = privileges::missing(needed.filter(|hook| blind_without(*hook).is_none()));
+            let cure = match &error {
+                LoadError::Layout(_) => "see the check BTF above".to_owned(),
+                _ if !missing.is_empty() => privileges::cure(&missing),
+                LoadError::Refused { refusal, .. } => general_cure(refusal),
+                _ => "run it again with -vv, which says how far it comes".to_owned(),
+            };
+            let privileged = Failure::from(error);
+            // Bad BTF stands in the way of everyone, whatever else is missing.
+            let missing = if privileged.code == exit_code::USAGE { Vec::new() } else { missing };
+            Unserved { why: privileged.to_string(), cure, missing }
+        }
+    }
+}
+
+/// What helps a hook that the kernel refused.
+fn cure_of(hook: Hook, refusal: &Refusal) -> String {
+    let missing = privileges::missing([hook]);
+    if !missing.is_empty() {
+        return privileges::cure(&missing);
+    }
+    match hook.rung() {
+        Rung::Tracepoint if refusal.errno.is_none() || refusal.reason.contains("tracefs") => {
+            format!(
+                "`mount -t tracefs nodev {}`; the kernel needs CONFIG_FTRACE_SYSCALLS=y",
+                privileges::TRACEFS[0]
+            )
+        }
+        Rung::CgroupSockAddr if refusal.errno.is_none() => "see the check cgroup2 above".to_owned(),
+        _ => general_cure(refusal),
+    }
+}
+
+/// Where all capabilities are there and the kernel refuses even so.
+fn general_cure(refusal: &Refusal) -> String {
+    let cure = if refusal.is_permission() {
+        "something stronger than capabilities forbids it: kernel lockdown (boot without lockdown=confidentiality), \
+         a seccomp filter (allow bpf and perf_event_open), an LSM's policy, or before Linux 5.11 the limit on locked \
+         memory (LimitMEMLOCK=infinity)"
+    } else {
+        "this kernel does not take it; `collectord programs -vv` has the verifier's log"
+    };
+    cure.to_owned()
+}

@@ -1,0 +1,123 @@
+//! Which capabilities the hooks need, and which of them this process has.
+
+use caps::{CapSet, Capability};
+use collector_common::{Hook, Rung};
+use std::path::Path;
+
+/// Where tracefs may be mounted for the loader to find it.
+pub(super) const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// A capability, for what, and which wider ones stand for it.
+struct Need {
+    capability: Capability,
+    name: &'static str,
+    /// The rung that needs it; `None`: every one.
+    rung: Option<Rung>,
+    what_for: &'static str,
+    wider: &'static [Capability],
+}
+
+const NEEDS: [Need; 4] = [
+    Need {
+        capability: Capability::CAP_BPF,
+        name: "CAP_BPF",
+        rung: None,
+        what_for: "to load programs and make maps",
+        wider: &[Capability::CAP_SYS_ADMIN],
+    },
+    Need {
+        capability: Capability::CAP_PERFMON,
+        name: "CAP_PERFMON",
+        rung: None,
+        what_for: "to read kernel memory and attach to tracepoints",
+        wider: &[Capability::CAP_SYS_ADMIN],
+    },
+    Need {
+        capability: Capability::CAP_NET_ADMIN,
+        name: "CAP_NET_ADMIN",
+        rung: Some(Rung::CgroupSockAddr),
+        what_for: "to attach to the root cgroup",
+        wider: &[Capability::CAP_SYS_ADMIN],
+    },
+    Need {
+        capability: Capability::CAP_DAC_READ_SEARCH,
+        name: "CAP_DAC_READ_SEARCH",
+        rung: Some(Rung::Tracepoint),
+        what_for: "to read tracefs",
+        wider: &[Capability::CAP_DAC_OVERRIDE],
+    },
+];
+
+/// A capability that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MissingCapability {
+    pub(super) name: &'static str,
+    pub(super) what_for: &'static str,
+}
+
+impl Need {
+    fn is_of(&self, hook: Hook) -> bool {
+        self.rung.is_none_or(|rung| rung == hook.rung())
+    }
+}
+
+/// The capabilities that some hook of the object needs, whether they are there or not.
+pub(super) fn needed() -> Vec<&'static str> {
+    let of_a_hook = |need: &&Need| Hook::ALL.iter().any(|&hook| need.is_of(hook));
+    NEEDS.iter().filter(of_a_hook).map(|need| need.name).collect()
+}
+
+/// What these hooks need and this process lacks.
+pub(super) fn missing(hooks: impl IntoIterator<Item = Hook>) -> Vec<MissingCapability> {
+    let hooks: Vec<Hook> = hooks.into_iter().collect();
+    NEEDS
+        .iter()
+        .filter(|need| hooks.iter().any(|&hook| need.is_of(hook)) && !is_met(need))
+        .map(|need| MissingCapability { name: need.name, what_for: need.what_for })
+        .collect()
+}
+
+fn is_met(need: &Need) -> bool {
+    // The owner of a file needs no capability to read it, and who may read it has tried.
+    if need.capability == Capability::CAP_DAC_READ_SEARCH && TRACEFS.iter().any(|path| is_readable(path)) {
+        return true;
+    }
+    let has = |capability: &Capability| caps::has_cap(None, CapSet::Effective, *capability).unwrap_or(false);
+    has(&need.capability) || need.wider.iter().any(has)
+}
+
+fn is_readable(folder: &str) -> bool {
+    Path::new(folder).read_dir().is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// How these capabilities are given to the daemon.
+pub(super) fn cure(missing: &[MissingCapability]) -> String {
+    let names: Vec<&str> = missing.iter().map(|missing| missing.name).collect();
+    let all = needed();
+    let program =
+        std::env::current_exe().map_or("collectord".into(), |path| path.to_string_lossy().into_owned());
+    format!(
+        "run it as root, or give it {}: `setcap {}+ep {program}`; in a systemd unit `AmbientCapabilities={}`",
+        names.join(" and "),
+        all.join(",").to_lowercase(),
+        all.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_hook_needs_is_named_first() {
+        assert!(needed().starts_with(&["CAP_BPF", "CAP_PERFMON"]));
+    }
+
+    #[test]
+    fn the_cure_names_what_is_missing_and_gives_all_at_once() {
+        let text = cure(&[MissingCapability { name: "CAP_PERFMON", what_for: "" }]);
+        assert!(text.contains("give it CAP_PERFMON:"), "{text}");
+        assert!(text.contains("setcap cap_bpf,cap_perfmon"), "{text}");
+        assert!(text.contains("AmbientCapabilities=CAP_BPF CAP_PERFMON"), "{text}");
+    }
+}
