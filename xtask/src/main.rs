@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a build tool's job is to print what it does")]
 
+mod bench;
 mod ci;
 mod ebpf;
 mod exec;
@@ -68,6 +69,10 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Measure, beside any other collector in the same run (as root).
+    Bench(bench::BenchArgs),
+    /// One load of `bench`, by itself.
+    Load(bench::load::Load),
     /// Everything a submission must pass: setup, format, clippy, doc, deny, all tests.
     Ci,
 }
@@ -96,6 +101,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::BuildEbpf { log: true, .. } => ebpf::build_with_log(&repo)?,
         Command::BuildEbpf { .. } => ebpf::build(&repo)?,
         Command::Run { arguments } => watch::run(&repo, &arguments)?,
+        Command::Bench(arguments) => bench::run(&repo, &arguments)?,
+        Command::Load(load) => bench::load::run(&load)?,
         Command::Ci => return Ok(ci::run(&repo)),
         Command::Test { part, setup, matrix, arguments } => {
             let mut report = report::Report::default();

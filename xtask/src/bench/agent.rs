@@ -1,0 +1,188 @@
+//! A collector under test: started by a shell command in a process group of its own, watched through /proc, stopped by
+//! SIGINT.
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a collector may take to be attached.
+const SETTLE: Duration = Duration::from_millis(2500);
+/// How long a collector may take to end.
+const END_MAX: Duration = Duration::from_secs(20);
+/// Clock ticks a second in /proc (`USER_HZ`, 100 on every architecture that Debian has).
+const TICKS: f64 = 100.0;
+
+/// A collector and how it is started.
+#[derive(Debug, Clone)]
+pub(super) struct Agent {
+    pub(super) name: String,
+    /// A command for `sh -c` that writes events to its standard output until SIGINT.
+    pub(super) command: String,
+}
+
+/// A collector that runs.
+pub(super) struct Running {
+    child: Child,
+    /// Its standard output.
+    pub(super) output: PathBuf,
+    ended: bool,
+}
+
+/// Run time of the programs that a collector holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ProgramTime {
+    pub(super) ns: u64,
+    pub(super) runs: u64,
+}
+
+impl Agent {
+    /// Starts it, its output in a file of `dir`, or thrown away.
+    pub(super) fn start(&self, dir: &std::path::Path, keep_output: bool) -> Result<Running> {
+        let output = dir.join(format!("{}.out", self.name));
+        let stdout = if keep_output { File::create(&output)? } else { File::create("/dev/null")? };
+        let errors = dir.join(format!("{}.err", self.name));
+        let child = Command::new("sh")
+            .args(["-c", &format!("exec {}", self.command)])
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(File::create(&errors)?)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("failed to start {}", self.command))?;
+        let mut running = Running { child, output, ended: false };
+        thread::sleep(SETTLE);
+        if let Some(status) = running.child.try_wait()? {
+            running.ended = true;
+            let said = fs::read_to_string(&errors).unwrap_or_default();
+            bail!("{} ended with {status}: {}", self.name, said.trim());
+        }
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// CPU time of all its processes, in seconds.
+    pub(super) fn cpu_s(&self) -> f64 {
+        self.pids().iter().filter_map(|pid| ticks(*pid)).sum::<u64>() as f64 / TICKS
+    }
+
+    /// Memory resident, in MiB.
+    pub(super) fn resident_mib(&self) -> f64 {
+        let kib = self.pids().into_iter().filter_map(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        });
+        kib.sum::<u64>() as f64 / 1024.0
+    }
+
+    /// Run time of its kernel programs, as the kernel's statistics have it while they are switched on.
+    pub(super) fn program_time(&self) -> ProgramTime {
+        let mut programs = BTreeMap::new();
+        for pid in self.pids() {
+            let Ok(files) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { continue };
+            for file in files.flatten() {
+                let info = fs::read_to_string(file.path()).unwrap_or_default();
+                let value = |key: &str| {
+                    let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"));
+                    line.and_then(|value| value.parse::<u64>().ok())
+                };
+                // Several descriptors can be of one program.
+                if let (Some(id), Some(ns), Some(runs)) =
+                    (value("prog_id"), value("run_time_ns"), value("run_cnt"))
+                {
+                    programs.insert(id, ProgramTime { ns, runs });
+                }
+            }
+        }
+        programs.values().fold(ProgramTime::default(), |sum, one| ProgramTime {
+            ns: sum.ns + one.ns,
+            runs: sum.runs + one.runs,
+        })
+    }
+
+    /// Waits until it has no more work, as its CPU time says.
+    pub(super) fn drain(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        let mut before = self.cpu_s();
+        while Instant::now() < end {
+            thread::sleep(Duration::from_millis(500));
+            let now = self.cpu_s();
+            if now - before < 0.04 {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    /// Sends a signal to all its processes.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(killpg(self.group()?, signal)?)
+    }
+
+    /// Stops it and waits for its end.
+    pub(super) fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        self.ended = true;
+        let group = self.group()?;
+        killpg(group, Signal::SIGINT)?;
+        let deadline = Instant::now() + END_MAX;
+        while Instant::now() < deadline {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        killpg(group, Signal::SIGKILL)?;
+        self.child.wait()?;
+        bail!("a collector did not end {} s after SIGINT", END_MAX.as_secs())
+    }
+
+    fn group(&self) -> Result<Pid> {
+        Ok(Pid::from_raw(i32::try_from(self.child.id())?))
+    }
+
+    /// The processes of its group.
+    fn pids(&self) -> Vec<u32> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| group_of(*pid) == Some(self.child.id())).collect()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// The fields of /proc/PID/stat behind the name, which may hold anything.
+fn stat(pid: u32) -> Option<Vec<u64>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = text.rsplit_once(')')?;
+    Some(fields.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect())
+}
+
+fn group_of(pid: u32) -> Option<u32> {
+    u32::try_from(*stat(pid)?.get(1)?).ok()
+}
+
+fn ticks(pid: u32) -> Option<u64> {
+    let fields = stat(pid)?;
+    Some(fields.get(10)? + fields.get(11)?)
+}
