@@ -1,7 +1,7 @@
 //! The daemon as a library: the kernel object's loader, the event sources that read its rings, and `watch`.
 //!
 //! Invariants:
-//! 1. Unsafe code stands in one module, `kernel::mapped`.
+//! 1. Unsafe code stands in two small modules: `kernel::mapped` (shared arrays) and `heap` (one call).
 //! 2. A source claims what was proved: its hooks are loaded and attached before it exists.
 //! 3. The drain loop does no I/O and takes no lock that a consumer can hold.
 //! 4. Every record read ends in a counter of the source's books.
@@ -13,6 +13,7 @@ pub mod cli;
 mod color;
 pub mod doctor;
 pub mod failure;
+mod heap;
 pub mod kernel;
 pub mod memlock;
 pub mod programs;

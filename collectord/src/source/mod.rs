@@ -65,6 +65,8 @@ impl KernelSource {
         // No event is older than this.
         let before_ns = clock::boot_ns();
         let object = KernelObject::attach(&LoadOptions { quiet, ..options.load.clone() }, &hooks)?;
+        // What was parsed to load it is gone.
+        crate::heap::trim();
         let object = Arc::new(Mutex::new(object));
         let classes = Class::ALL.into_iter().filter(|class| hooks.iter().any(|hook| hook.class() == *class));
         classes.map(|class| Self::of_class(class, &object, options, before_ns)).collect()
