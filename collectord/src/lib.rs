@@ -19,4 +19,5 @@ pub mod memlock;
 pub mod programs;
 pub mod snapshot;
 pub mod source;
+mod terminal;
 pub mod watch;

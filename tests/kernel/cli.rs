@@ -110,6 +110,7 @@ fn help_names_every_flag(rig: &Rig) -> Result<()> {
         "--ring-memory",
         "--btf",
         "--no-color",
+        "--wide",
     ];
     for flag in flags {
         ensure!(out.contains(flag), "no {flag} in the help:\n{out}");

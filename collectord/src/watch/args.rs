@@ -42,6 +42,10 @@ pub struct WatchArgs {
     #[arg(long, value_parser = parse_comm)]
     pub comm: Vec<Comm>,
 
+    /// Never cut a line to the terminal's width
+    #[arg(long)]
+    pub wide: bool,
+
     /// No colours; NO_COLOR in the environment does the same
     #[arg(long)]
     pub no_color: bool,

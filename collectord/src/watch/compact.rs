@@ -1,12 +1,16 @@
 //! One aligned line an event, for people. No byte that a terminal could act on gets through: text is escaped as
-//! `collector_core::escape` states, so its exact bytes can be recovered.
+//! `collector_core::escape` states, so its exact bytes can be recovered where nothing is cut.
+
+mod columns;
+mod fit;
+mod told;
 
 use async_trait::async_trait;
 use collector_core::escape::escape_into;
-use collector_core::event::{
-    CoverageEvent, Exec, Exit, KernelBody, KernelEvent, LossEvent, SummaryEvent, Text,
-};
+use collector_core::event::{Exec, Exit, KernelBody, KernelEvent, Text};
 use collector_core::{CollectionEvent, EventSink, SinkError};
+use columns::Columns;
+use fit::{Cut, Keep};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User};
 use std::collections::HashMap;
@@ -22,12 +26,14 @@ const USERS_MAX: usize = 4096;
 pub struct CompactSink<W> {
     writer: W,
     line: Lines,
+    /// How wide a line may be; asked before every batch, since a person may change it.
+    width: fn() -> Option<usize>,
 }
 
 impl<W: AsyncWrite + Unpin + Send> CompactSink<W> {
-    /// A sink that writes to `writer`, with colours if `color`.
-    pub fn new(writer: W, color: bool) -> Self {
-        Self { writer, line: Lines { color, out: String::new(), users: HashMap::new() } }
+    /// A sink that writes to `writer`, with colours if `color`, and lines of at most the columns that `width` says.
+    pub fn new(writer: W, color: bool, width: fn() -> Option<usize>) -> Self {
+        Self { writer, line: Lines::new(color, width()), width }
     }
 }
 
@@ -39,6 +45,7 @@ impl<W: AsyncWrite + Unpin + Send> EventSink for CompactSink<W> {
 
     async fn write(&mut self, batch: &[CollectionEvent]) -> Result<(), SinkError> {
         self.line.out.clear();
+        self.line.set_width((self.width)());
         for event in batch {
             self.line.event(event);
         }
@@ -78,11 +85,31 @@ impl Color {
 
 struct Lines {
     color: bool,
+    columns: Columns,
+    /// Whether the columns' names stand above what is written.
+    headed: bool,
     out: String,
+    /// Where the line may be cut.
+    cuts: Vec<Cut>,
     users: HashMap<u32, String>,
 }
 
 impl Lines {
+    fn new(color: bool, width: Option<usize>) -> Self {
+        let columns = Columns::of(width);
+        Self { color, columns, headed: false, out: String::new(), cuts: Vec::new(), users: HashMap::new() }
+    }
+
+    /// Columns that change get new names above them.
+    fn set_width(&mut self, width: Option<usize>) {
+        let columns = Columns::of(width);
+        let moved = !columns.stand_like(&self.columns);
+        self.columns = columns;
+        if moved && self.headed {
+            self.header();
+        }
+    }
+
     fn event(&mut self, event: &CollectionEvent) {
         match event {
             CollectionEvent::Kernel(event) => self.kernel(event),
@@ -90,11 +117,18 @@ impl Lines {
             CollectionEvent::Coverage(coverage) => self.coverage(coverage),
             CollectionEvent::Summary(summary) => self.summary(summary),
             other => {
-                let time = clock(other.timestamp());
-                let _ =
-                    writeln!(self.out, "{time} {:<5} {:>7}", other.event_type(), other.pid().unwrap_or(0));
+                self.lead(other.timestamp(), Color::Dim, other.event_type(), other.pid().unwrap_or(0));
+                self.out.push('\n');
             }
         }
+    }
+
+    /// Time, event and pid.
+    fn lead(&mut self, time: SystemTime, color: Color, event: &str, pid: u32) {
+        let Columns { clock: width, event: label, .. } = self.columns;
+        let _ = write!(self.out, "{} ", &clock(time)[..width]);
+        self.painted(color, &format!("{event:<label$}"));
+        let _ = write!(self.out, " {pid:>7}");
     }
 
     fn kernel(&mut self, event: &KernelEvent) {
@@ -104,20 +138,28 @@ impl Lines {
             _ => Color::Dim,
         };
         let user = self.user(event.process.ruid);
-        let _ = write!(self.out, "{} ", clock(event.time()));
-        self.painted(color, &format!("{:<5}", event.body.name()));
-        let _ = write!(self.out, " {:>7} {user:<10} ", event.process.pid);
+        let start = self.out.len();
+        self.cuts.clear();
+        self.lead(event.time(), color, label(event.body.name()), event.process.pid);
+        if let Some(width) = self.columns.user {
+            self.out.push(' ');
+            self.columns.cell(&mut self.out, &user, width, Keep::Begin);
+        }
         let mut names = String::new();
         name_word(&mut names, &event.process.name);
-        names.push('(');
-        match event.identity.as_ref().and_then(|identity| identity.parent_name.as_ref()) {
-            Some(parent) => name_word(&mut names, parent),
-            None => {
-                let _ = write!(names, "{}", event.process.ppid);
+        if self.columns.parent {
+            names.push('(');
+            match event.identity.as_ref().and_then(|identity| identity.parent_name.as_ref()) {
+                Some(parent) => name_word(&mut names, parent),
+                None => {
+                    let _ = write!(names, "{}", event.process.ppid);
+                }
             }
+            names.push(')');
         }
-        names.push(')');
-        let _ = write!(self.out, "{names:<28} ");
+        self.out.push(' ');
+        self.columns.cell(&mut self.out, &names, self.columns.process, Keep::Ends);
+        self.out.push(' ');
         match &event.body {
             KernelBody::Exec(exec) => self.exec(exec),
             KernelBody::Exit(exit) => self.exit(exit),
@@ -138,6 +180,7 @@ impl Lines {
                 &format!(" [{} cut, was {} bytes]", truncated.field, truncated.original_len),
             );
         }
+        self.columns.fit(&mut self.out, start, &self.cuts);
         self.out.push('\n');
     }
 
@@ -146,6 +189,7 @@ impl Lines {
             Some(path) => self.argument(path.as_bytes()),
             None => self.out.push('?'),
         }
+        let arguments = (self.out.len(), self.cuts.len());
         for (index, arg) in exec.args().enumerate() {
             // argv[0] says what the path said, more often than not.
             if index == 0 && Some(arg) == exec.path.as_ref().map(Text::as_bytes) {
@@ -160,6 +204,7 @@ impl Lines {
                 self.out.push(')');
             }
         }
+        self.cut_together(arguments);
         if let Some(script) = &exec.script {
             self.out.push_str(" [script ");
             match &script.path {
@@ -175,7 +220,19 @@ impl Lines {
 
     /// A path or an argument. One that begins like a mark of the line's own (`(argv0)`, `[fileless]`) is no mark.
     fn argument(&mut self, arg: &[u8]) {
+        let start = self.out.len();
         word(&mut self.out, arg, |text| text.starts_with(['(', '[']));
+        // Of a path that is too long, its begin and the file's name are kept.
+        self.cuts.push(Cut { range: start..self.out.len(), keep: Keep::Ends });
+    }
+
+    /// What was written since, each with a space before it, is a list of which the begin is kept.
+    fn cut_together(&mut self, (start, cuts): (usize, usize)) {
+        self.cuts.truncate(cuts);
+        // The space before the first one stays.
+        if start < self.out.len() {
+            self.cuts.push(Cut { range: start + 1..self.out.len(), keep: Keep::Begin });
+        }
     }
 
     fn exit(&mut self, exit: &Exit) {
@@ -192,66 +249,6 @@ impl Lines {
             }
         }
         let _ = write!(self.out, " after {}", duration(exit.duration_ns));
-    }
-
-    fn loss(&mut self, loss: &LossEvent) {
-        let mut text = format!("{} LOST  {} {} events", clock(loss.t_last), loss.count, loss.class.name());
-        if let Some(gap) = &loss.gap {
-            let _ = write!(
-                text,
-                ", stream {} cpu {}: {} to {}",
-                gap.stream, gap.cpu, gap.first_seq, gap.last_seq
-            );
-        }
-        for (reason, count) in &loss.reasons {
-            let _ = write!(text, ", {reason} {count}");
-        }
-        self.painted(Color::Red, &text);
-        self.out.push('\n');
-    }
-
-    fn coverage(&mut self, coverage: &CoverageEvent) {
-        for (class, covered) in &coverage.classes {
-            let hooks: Vec<String> =
-                covered.hooks.iter().map(|hook| format!("{} ({})", hook.via, hook.readers)).collect();
-            let mut text = format!("# {} on Linux {}: {}", class.name(), coverage.kernel, hooks.join(", "));
-            if !covered.blind.is_empty() {
-                let _ = write!(text, "; blind: {}", covered.blind.join(", "));
-            }
-            self.painted(Color::Dim, &text);
-            self.out.push('\n');
-        }
-        let header = format!(
-            "{:<12} {:<5} {:>7} {:<10} {:<28} {}",
-            "# UTC", "EVENT", "PID", "USER", "PROCESS(PARENT)", "DETAIL"
-        );
-        self.painted(Color::Dim, &header);
-        self.out.push('\n');
-    }
-
-    fn summary(&mut self, summary: &SummaryEvent) {
-        for (class, account) in &summary.classes {
-            let dropped = account.dropped();
-            let lost: u64 = dropped.values().sum();
-            let reasons: Vec<String> =
-                dropped.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-            let text = format!(
-                "# {}: {} generated = {} delivered + {} internal + {} filtered + {} merged + {} pending + {lost} lost{}{}{}; missed {}",
-                class.name(),
-                account.generated,
-                account.delivered,
-                account.internal,
-                account.filtered,
-                account.merged,
-                account.pending + account.in_ring,
-                if lost > 0 { " (" } else { "" },
-                reasons.join(", "),
-                if lost > 0 { ")" } else { "" },
-                account.missed,
-            );
-            self.painted(if lost > 0 { Color::Red } else { Color::Dim }, &text);
-            self.out.push('\n');
-        }
     }
 
     /// Appends text in a colour. It is escaped like all other: names of hooks and reasons come from sources.
@@ -280,6 +277,15 @@ impl Lines {
             self.users.insert(uid, name.clone());
         }
         name
+    }
+}
+
+/// What an event is called here: the native format's name, shortened where a column could not hold it.
+fn label(name: &'static str) -> &'static str {
+    match name {
+        "exec_failed" => "execfail",
+        "connect_result" => "result",
+        other => other,
     }
 }
 
@@ -332,7 +338,7 @@ mod tests {
     use super::*;
 
     fn lines() -> Lines {
-        Lines { color: false, out: String::new(), users: HashMap::new() }
+        Lines::new(false, None)
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::color;
 use crate::failure::Failure;
 use crate::snapshot;
 use crate::source::{KernelSource, KernelSourceOptions};
+use crate::terminal;
 use args::Format;
 use collector_core::{Collector, CollectorConfig, EndReason, EventSink, JsonLinesSink, RunReport};
 use compact::CompactSink;
@@ -71,7 +72,8 @@ fn sink(args: &WatchArgs) -> Box<dyn EventSink> {
     match args.format.unwrap_or(if terminal { Format::Compact } else { Format::Json }) {
         Format::Json => Box::new(JsonLinesSink::new("stdout", stdout)),
         Format::Compact => {
-            Box::new(CompactSink::new(stdout, !args.no_color && color::is_wanted(&std::io::stdout())))
+            let width = if args.wide { || None } else { terminal::columns };
+            Box::new(CompactSink::new(stdout, !args.no_color && color::is_wanted(&std::io::stdout()), width))
         }
     }
 }

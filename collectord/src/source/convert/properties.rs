@@ -182,10 +182,10 @@ fn json(events: &[CollectionEvent]) -> Vec<String> {
     lines(out)
 }
 
-fn compact(events: &[CollectionEvent]) -> Vec<String> {
+fn compact(events: &[CollectionEvent], width: fn() -> Option<usize>) -> Vec<String> {
     let mut out = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(CompactSink::new(&mut out, false).write(events)).unwrap();
+    runtime.block_on(CompactSink::new(&mut out, false, width).write(events)).unwrap();
     lines(out)
 }
 
@@ -264,7 +264,7 @@ fn shown_by_compact(line: &str) -> Shown {
     let (time, rest) = line.split_at(13);
     assert!(time.bytes().filter(|&byte| byte == b':').count() == 2, "{line}");
     let mut words = Words(rest);
-    assert!(words.skip("exec     4000 4294967294 "), "{line}");
+    assert!(words.skip("exec        4000 4294967294 "), "{line}");
     let comm = words.word('(');
     assert!(words.skip("(3999)"), "{line}");
     words.0 = words.0.trim_start_matches(' ');
@@ -298,12 +298,13 @@ fn any_bytes_come_back_exactly_from_one_safe_line_of_each_format() {
                 (texts, CollectionEvent::Kernel(Box::new(event)))
             })
             .unzip();
-        let (json, compact) = (json(&events), compact(&events));
+        let (json, cut, compact) = (json(&events), compact(&events, || Some(80)), compact(&events, || None));
         assert_eq!(
-            (json.len(), compact.len()),
-            (texts.len(), texts.len()),
+            (json.len(), compact.len(), cut.len()),
+            (texts.len(), texts.len(), texts.len()),
             "one event is one line, from seed {first}"
         );
+        assert!(cut.iter().all(|line| is_safe(line)), "from seed {first}");
         for (seed, ((texts, json), compact)) in seeds.zip(texts.iter().zip(&json).zip(&compact)) {
             assert!(is_safe(json) && is_safe(compact), "seed {seed}:\n{json}\n{compact}");
             assert_eq!(&texts_of_json(json), texts, "seed {seed}: {json}");
@@ -349,7 +350,7 @@ fn a_damaged_record_is_refused_or_one_safe_line_of_each_format() {
         event.process.ruid = 0;
         taken += 1;
         let event = [CollectionEvent::Kernel(Box::new(event))];
-        for line in [json(&event), compact(&event)] {
+        for line in [json(&event), compact(&event, || None), compact(&event, || Some(80))] {
             assert!(line.len() == 1 && is_safe(&line[0]), "seed {seed}: {line:?}");
         }
     }
@@ -361,7 +362,7 @@ fn arguments_that_look_like_the_lines_own_marks_stand_in_quotes() {
     let parts = ExecParts { argv: b"sleep\0[fileless]\0(sleep)\0a(b)[c]\0".to_vec(), ..ExecParts::sleep() };
     let event = converted(&mut converter(), &parts.record(|record| record.task.comm = comm(b"sh(init)  x")));
     assert_eq!(exec_of(&event).args().count(), 4);
-    let line = compact(&[CollectionEvent::Kernel(Box::new(event))]).remove(0);
+    let line = compact(&[CollectionEvent::Kernel(Box::new(event))], || None).remove(0);
     assert!(line.contains(r#" "sh(init)  x"(3999) "#), "{line}");
     assert!(line.ends_with(r#" /usr/bin/sleep (sleep) "[fileless]" "(sleep)" a(b)[c]"#), "{line}");
 }
