@@ -137,7 +137,8 @@ pub struct ExecRecord {
     pub reserved: u32,
 }
 
-/// A task was created; `task` is the creator.
+/// A task was created; `task` is the creator. Of a quiet hook, of which nobody is told, `task` holds pid, tid, ppid, start
+/// and comm, and zeros elsewhere.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct ForkRecord {

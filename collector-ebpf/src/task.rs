@@ -10,19 +10,27 @@ const PID_NS_LEVEL_MAX: u32 = 32;
 /// What the kernel has for a login uid or session that is not set.
 const NOT_SET: u32 = u32::MAX;
 
-/// Fills everything but the running file.
+/// Fills what the process table lives on: which process it is, whose child, and its name.
 #[inline(always)]
-pub(crate) fn fill<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
+pub(crate) fn fill_key<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
     let offsets = &config().offsets;
     let leader = R::ptr(task, constant(&offsets.task_group_leader));
-    let cred = R::ptr(task, constant(&offsets.task_cred));
     let (pid, tid) = current_ids();
     record.pid = pid;
     record.tid = tid;
     record.start_ns = R::u64(leader, constant(&offsets.task_start_boottime));
     record.ppid = R::u32(R::ptr(task, constant(&offsets.task_real_parent)), constant(&offsets.task_tgid));
-    record.cgroup_id = current_cgroup_id();
     record.comm = current_comm();
+}
+
+/// Fills everything but the running file.
+#[inline(always)]
+pub(crate) fn fill<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
+    let offsets = &config().offsets;
+    fill_key::<R>(record, task);
+    let leader = R::ptr(task, constant(&offsets.task_group_leader));
+    let cred = R::ptr(task, constant(&offsets.task_cred));
+    record.cgroup_id = current_cgroup_id();
     record.cap_effective = R::u64(cred, constant(&offsets.cred_cap_effective));
     record.ruid = R::u32(cred, constant(&offsets.cred_uid));
     record.euid = R::u32(cred, constant(&offsets.cred_euid));

@@ -9,7 +9,7 @@ mod reader;
 mod regs;
 mod scratch;
 
-pub(crate) use number::{Number, first_exit};
+pub(crate) use number::{Number, first_exit, is_quiet};
 pub(crate) use reader::{Direct, Portable, Reader};
 #[allow(unused_imports)]
 pub(crate) use regs::{Registers, is_compat, syscall_result};

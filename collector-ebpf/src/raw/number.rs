@@ -116,10 +116,16 @@ fn rings(class: Class) -> &'static Rings {
     }
 }
 
+/// Whether the hook's events are for the collector itself, and nobody waits for them.
+#[inline(always)]
+pub(crate) fn is_quiet(hook: Hook) -> bool {
+    constant(&config().quiet_hooks) & (1 << hook as u32) != 0
+}
+
 /// One forced wakeup when the reader has said that it sleeps, none otherwise: a wakeup costs 7 us.
 #[inline(always)]
 fn wakeup(hook: Hook) -> u64 {
-    if constant(&config().quiet_hooks) & (1 << hook as u32) != 0 {
+    if is_quiet(hook) {
         return NO_WAKEUP;
     }
     let Some(sleeping) = SLEEPING.get_ptr_mut(hook.class() as u32) else { return FORCE_WAKEUP };

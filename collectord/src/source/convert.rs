@@ -85,7 +85,8 @@ impl Converter {
             process: self.process(task),
             identity: None,
             body,
-            missing: self.missing(header, task),
+            // An event for the collector itself holds no more than the process table needs.
+            missing: if internal { Vec::new() } else { self.missing(header, task) },
             truncated,
         })
     }
