@@ -30,10 +30,10 @@ pub struct Cli {
 pub enum Command {
     /// Write events to stdout as they happen
     Watch(Box<WatchArgs>),
+    /// Try what this kernel and these privileges allow, and say what helps where something is missing
+    Doctor(DoctorArgs),
     /// Load every kernel program, attach none, and list what the verifier says
     Programs(ProgramsArgs),
-    /// Say what this kernel and these privileges allow, by trying it, and what helps where something is missing
-    Doctor(DoctorArgs),
 }
 
 impl Cli {

@@ -6,6 +6,7 @@ use crate::repo::{self, Repo};
 use crate::report::Report;
 use crate::setup;
 use crate::suites::{self, Part};
+use crate::vm::Machines;
 use anyhow::{Context, Result};
 use std::process::{Command, ExitCode};
 
@@ -20,7 +21,7 @@ pub(crate) fn run(repo: &Repo) -> ExitCode {
     report
         .step("doc", |_| cargo(repo, &["doc", "--workspace", "--no-deps", "--locked"], Some("-D warnings")));
     report.step("deny", |_| deny(repo));
-    suites::run(repo, Part::All, false, &[], &mut report);
+    suites::run(repo, Part::All, Machines::default(), &[], &mut report);
     report.close()
 }
 

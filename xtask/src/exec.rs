@@ -18,6 +18,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command quietly and gives its standard output; its standard error is part of the error.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
+    Ok(String::from_utf8_lossy(&capture_bytes(command)?).into_owned())
+}
+
+/// The same for output that is no text.
+pub(crate) fn capture_bytes(command: &mut Command) -> Result<Vec<u8>> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -26,7 +31,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!("`{}` ended with {}: {}", shown(command), output.status, stderr.trim());
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(output.stdout)
 }
 
 /// Runs a command and gives each line of its standard output as it comes.

@@ -1,6 +1,7 @@
 //! Reading what libtest and libtest-mimic print: `test NAME ... RESULT` lines and the closing counts.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -34,33 +35,42 @@ pub(crate) struct Output {
     pub(crate) skips: Vec<(String, String)>,
     /// Sum of the closing lines; none: no test program came to its end.
     pub(crate) closed: Option<Counts>,
+    /// How long each test took, by when its result came.
+    pub(crate) times: Vec<(String, Duration)>,
+    /// When the result before came, or the tests began.
+    before: Option<Instant>,
     counted: Counts,
     /// A name whose result comes on a later line, after what the test itself printed.
     open: Option<String>,
 }
 
 impl Output {
+    /// From a text of which nobody knows when it came.
+    #[cfg(test)]
     pub(crate) fn read(text: &str) -> Self {
-        let mut output = Self::default();
-        text.lines().for_each(|line| output.line(line));
+        let (mut output, now) = (Self::default(), Instant::now());
+        text.lines().for_each(|line| output.line(line, now));
         output
     }
 
-    pub(crate) fn line(&mut self, line: &str) {
+    /// Reads the next line, which came just now.
+    pub(crate) fn line(&mut self, line: &str, now: Instant) {
         let line = line.trim();
-        if let Some(closing) = line.strip_prefix("test result: ") {
+        if line.starts_with("running ") {
+            self.before = Some(now);
+        } else if let Some(closing) = line.strip_prefix("test result: ") {
             self.closed.get_or_insert_default().add(read_counts(closing));
         } else if let Some((name, rest)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ..."))
         {
             match read_outcome(rest) {
-                Some(outcome) => self.record(name.trim(), outcome),
+                Some(outcome) => self.record(name.trim(), outcome, now),
                 None => self.open = Some(name.trim().to_owned()),
             }
         } else if self.open.is_some()
             && let Some(outcome) = read_outcome(line)
             && let Some(name) = self.open.take()
         {
-            self.record(&name, outcome);
+            self.record(&name, outcome, now);
         }
     }
 
@@ -76,8 +86,11 @@ impl Output {
         })
     }
 
-    fn record(&mut self, name: &str, outcome: Outcome) {
+    fn record(&mut self, name: &str, outcome: Outcome, now: Instant) {
         self.open = None;
+        if let Some(before) = self.before.replace(now) {
+            self.times.push((name.to_owned(), now.saturating_duration_since(before)));
+        }
         match &outcome {
             Outcome::Passed => self.counted.passed += 1,
             Outcome::Failed => self.counted.failed += 1,
@@ -131,6 +144,17 @@ mod tests {
         assert_eq!(output.skips, skips.map(|(name, reason)| (name.to_owned(), reason.to_owned())));
         assert_eq!(output.closed, Some(Counts { passed: 2, failed: 1, skipped: 2 }));
         assert_eq!(output.disagreement(), None);
+    }
+
+    #[test]
+    fn a_test_took_the_time_since_the_result_before() {
+        let (mut output, start) = (Output::default(), Instant::now());
+        for (second, line) in ["running 2 tests", "test a ... ok", "test b ... ", "ok"].iter().enumerate() {
+            output.line(line, start + Duration::from_secs(2 * second as u64));
+        }
+        let seconds: Vec<_> =
+            output.times.iter().map(|(name, time)| (name.as_str(), time.as_secs())).collect();
+        assert_eq!(seconds, [("a", 2), ("b", 4)]);
     }
 
     #[test]

@@ -2,9 +2,13 @@
 
 use crate::libtest::{Counts, Outcome, Output};
 use anyhow::Result;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+/// The slowest tests of a kernel that are named.
+const SLOWEST_SHOWN: usize = 10;
 
 /// The kernel tests on one kernel.
 #[derive(Debug)]
@@ -13,6 +17,8 @@ pub(crate) struct KernelRun {
     kernel: String,
     tests: BTreeMap<String, Outcome>,
     skips: Vec<(String, String)>,
+    /// How long each test took.
+    times: Vec<(String, Duration)>,
     counts: Counts,
     /// Why the run is not whole.
     problem: Option<String>,
@@ -28,7 +34,7 @@ impl KernelRun {
             }
             _ => None,
         });
-        Self { kernel, tests: output.tests, skips: output.skips, counts, problem }
+        Self { kernel, tests: output.tests, skips: output.skips, times: output.times, counts, problem }
     }
 
     /// No test came to run.
@@ -37,6 +43,7 @@ impl KernelRun {
             kernel: kernel.to_owned(),
             tests: BTreeMap::new(),
             skips: Vec::new(),
+            times: Vec::new(),
             counts: Counts::default(),
             problem: Some(problem),
         }
@@ -48,7 +55,7 @@ impl KernelRun {
         let tests: BTreeMap<_, _> =
             skips.iter().map(|(name, reason)| (name.clone(), Outcome::Skipped(reason.clone()))).collect();
         let counts = Self::count(&tests);
-        Self { kernel, tests, skips, counts, problem: None }
+        Self { kernel, tests, skips, times: Vec::new(), counts, problem: None }
     }
 
     fn count(tests: &BTreeMap<String, Outcome>) -> Counts {
@@ -109,9 +116,12 @@ impl Report {
         counts.failed = counts.failed.max(u64::from(!problems.is_empty()));
 
         print!("{}", self.table());
-        for (title, lines) in
-            [("steps", self.time_lines()), ("skipped", self.skip_lines()), ("not as it should be", problems)]
-        {
+        for (title, lines) in [
+            ("steps", self.time_lines()),
+            ("slowest", self.slowest_lines()),
+            ("skipped", self.skip_lines()),
+            ("not as it should be", problems),
+        ] {
             if !lines.is_empty() {
                 println!("\n{title}:");
                 lines.iter().for_each(|line| println!("  {line}"));
@@ -145,6 +155,20 @@ impl Report {
 
     fn time_lines(&self) -> Vec<String> {
         self.times.iter().map(|(name, time)| format!("{:7.1} s  {name}", time.as_secs_f64())).collect()
+    }
+
+    /// For each kernel the tests that took longest, and what all of them took.
+    fn slowest_lines(&self) -> Vec<String> {
+        let of_run = |run: &KernelRun| {
+            let mut times = run.times.clone();
+            times.sort_by_key(|(_, time)| Reverse(*time));
+            let all: Duration = times.iter().map(|(_, time)| *time).sum();
+            let slowest = times.iter().take(SLOWEST_SHOWN);
+            let slowest = slowest.map(|(name, time)| format!("{name} {:.1} s", time.as_secs_f64()));
+            let slowest = slowest.collect::<Vec<_>>().join(", ");
+            format!("{}: {:.0} s for {} tests: {slowest}", run.kernel, all.as_secs_f64(), times.len())
+        };
+        self.kernels.iter().filter(|run| !run.times.is_empty()).map(of_run).collect()
     }
 
     /// One line for each place and reason, with the tests that share it.
@@ -208,6 +232,16 @@ mod tests {
         assert_eq!(report.table(), "\ntest  5.10.0  6.12.117\na     ok      ok\nlong  skip    skip\n");
         assert_eq!(report.skip_lines(), ["5.10.0: no kfuncs: long", "6.12.117: why: long"]);
         assert!(report.all_problems().is_empty());
+    }
+
+    #[test]
+    fn the_slowest_tests_of_a_kernel_are_named_first() {
+        let mut report = Report::default();
+        let mut output = Output::read("test a ... ok\ntest result: ok. 1 passed; 0 failed; 0 ignored;");
+        let second = Duration::from_secs(1);
+        output.times = vec![("a".to_owned(), second), ("b".to_owned(), 3 * second)];
+        report.add_kernels([KernelRun::new("1".to_owned(), output, Some(0), None)]);
+        assert_eq!(report.slowest_lines(), ["1: 4 s for 2 tests: b 3.0 s, a 1.0 s"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use std::process::{Command, ExitCode};
 
 /// Debian packages and what they are for.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("rustc-web", "the compiler of the kernel programs"),
     ("cargo-web", "its cargo"),
     ("libstd-rust-web-dev-bpf", "core for the BPF target"),
@@ -19,6 +19,7 @@ const PACKAGES: [(&str, &str); 10] = [
     ("binutils", "strip, for the programs in the virtual machine"),
     ("qemu-system-x86", "virtual machines with other kernels"),
     ("busybox-static", "tools inside the virtual machine"),
+    ("xz-utils", "xz, for the modules of the virtual machine's kernel"),
 ];
 
 /// Programs from crates.io: name, version, further arguments of `cargo install`.

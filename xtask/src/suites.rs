@@ -6,7 +6,7 @@ use crate::libtest::Output;
 use crate::programs::{self, KERNEL_TARGET, Programs};
 use crate::repo::Repo;
 use crate::report::{KernelRun, Report};
-use crate::vm;
+use crate::vm::{self, Machines};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde_json::Value;
@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
+use std::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
@@ -28,7 +29,7 @@ pub(crate) enum Part {
 }
 
 /// Runs parts into a report; a part that cannot run is a problem in it, and the others go on.
-pub(crate) fn run(repo: &Repo, part: Part, matrix: bool, arguments: &[String], report: &mut Report) {
+pub(crate) fn run(repo: &Repo, part: Part, machines: Machines, arguments: &[String], report: &mut Report) {
     let wants = |wanted| part == wanted || part == Part::All;
     if wants(Part::Unit) {
         report.step("unit tests", |report| unit(repo, arguments, report));
@@ -40,7 +41,7 @@ pub(crate) fn run(repo: &Repo, part: Part, matrix: bool, arguments: &[String], r
                 report.add_kernels([on_this_kernel(&programs, arguments)?]);
             }
             if wants(Part::Vm) {
-                report.add_kernels(vm::run(repo, &programs, matrix, arguments)?);
+                report.add_kernels(vm::run(repo, &programs, machines, arguments)?);
             }
             Ok(())
         });
@@ -118,7 +119,7 @@ fn run_tests(command: &mut Command) -> Result<(Output, bool)> {
     let mut output = Output::default();
     let status = exec::each_line(command, |line| {
         println!("{line}");
-        output.line(line);
+        output.line(line, Instant::now());
     })?;
     Ok((output, status.success()))
 }

@@ -11,6 +11,7 @@ mod text;
 use crate::color;
 use crate::failure::{Failure, exit_code};
 use crate::kernel::{HookTrial, LoadError, LoadOptions, Refusal, Tried, blind_without, try_hooks};
+use crate::terminal;
 use clap::{Args, ValueEnum};
 use collector_common::{Class, Hook, Rung};
 use prove::{NoProof, hooks_of};
@@ -71,7 +72,10 @@ pub fn run(args: &DoctorArgs, whole_verifier_log: bool) -> Result<u8, Failure> {
     let report = examine(&load);
     let text = match args.format {
         Format::Json => serde_json::to_string_pretty(&report.json()).map_err(Failure::runtime)? + "\n",
-        Format::Text => text::of(&report, !args.no_color && color::is_wanted(&std::io::stdout())),
+        Format::Text => {
+            let color = !args.no_color && color::is_wanted(&std::io::stdout());
+            text::of(&report, color, terminal::columns())
+        }
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::runtime(error)),

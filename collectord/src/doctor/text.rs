@@ -2,33 +2,39 @@
 
 use super::report::{Check, ClassReport, HookReport, Report, Status};
 use crate::kernel::{Tried, blind_without, via};
+use crate::terminal::wrapped;
 use collector_core::escape::escape_into;
 use std::fmt::Write;
 
-/// The report as text, with colours if `color`.
-pub(super) fn of(report: &Report, color: bool) -> String {
-    let mut page = Page { color, out: String::new() };
+/// What a line begins with that goes on with the one before, or that is about it.
+const NEXT_LINE: &str = "        ";
+
+/// The report as text, with colours if `color`, in lines of at most `width` columns.
+pub(super) fn of(report: &Report, color: bool, width: Option<usize>) -> String {
+    let mut page = Page { color, width, out: String::new() };
     page.line(&format!("collectord {} on Linux {}", env!("CARGO_PKG_VERSION"), report.kernel));
-    page.line("\nSurroundings");
+    page.title("Surroundings");
     let width = report.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     for check in &report.checks {
         page.check(check, width);
     }
-    page.line("\nHooks, each tried by itself");
+    page.title("Hooks, each tried by itself");
     let width = report.hooks.iter().map(|hook| via(hook.hook).len()).max().unwrap_or(0);
+    let words = report.hooks.iter().flat_map(|hook| [&hook.direct, &hook.portable]);
+    let tried_width = words.map(|word| tried(word.as_ref()).len()).max().unwrap_or(0);
     for hook in &report.hooks {
-        page.hook(hook, width);
+        page.hook(hook, width, tried_width);
     }
     if let Some(why) = &report.no_trials {
         let what = if report.hooks.is_empty() { "none" } else { "not all" };
         page.marked(Status::Fail, &format!("{what} could be tried: {why}"));
     }
-    page.line("\nClasses, as `watch` serves them");
+    page.title("Classes, as `watch` serves them");
     let width = report.classes.iter().map(|class| class.class.name().len()).max().unwrap_or(0);
     for class in &report.classes {
         page.class(class, width);
     }
-    page.line(&format!("\n{}", verdict(report)));
+    page.title(&verdict(report));
     page.out
 }
 
@@ -47,21 +53,43 @@ fn verdict(report: &Report) -> String {
     }
 }
 
+/// How far a try came, in a word or two.
+fn tried(tried: Option<&Tried>) -> &'static str {
+    match tried {
+        Some(Tried::Attached) => "ok",
+        Some(Tried::NotAttached(_)) => "not attached",
+        Some(Tried::NotLoaded(_)) => "not loaded",
+        None => "untried",
+    }
+}
+
 struct Page {
     color: bool,
+    width: Option<usize>,
     out: String,
 }
 
 impl Page {
-    fn line(&mut self, text: &str) {
-        for (index, part) in text.split('\n').enumerate() {
-            if index > 0 {
-                self.out.push('\n');
-            }
-            // Paths and the kernel's words may hold anything.
-            escape_into(&mut self.out, part.as_bytes());
-        }
+    fn title(&mut self, text: &str) {
         self.out.push('\n');
+        self.line(text);
+    }
+
+    /// A line, or several where it is too long.
+    fn line(&mut self, text: &str) {
+        let words = text.trim_start_matches(' ');
+        let indent = text.len() - words.len();
+        self.out.extend(std::iter::repeat_n(' ', indent));
+        self.words(words, indent);
+    }
+
+    /// Words behind what takes so many columns. Paths and the kernel's words may hold anything.
+    fn words(&mut self, text: &str, taken: usize) {
+        let mut safe = String::new();
+        escape_into(&mut safe, text.as_bytes());
+        for line in wrapped(&safe, self.width, taken, NEXT_LINE) {
+            let _ = writeln!(self.out, "{}", line.trim_end());
+        }
     }
 
     fn marked(&mut self, status: Status, text: &str) {
@@ -73,7 +101,7 @@ impl Page {
         };
         let (begin, end) = if self.color { (code, "\x1b[0m") } else { ("", "") };
         let _ = write!(self.out, "  {begin}{mark:<4}{end}  ");
-        self.line(text);
+        self.words(text, NEXT_LINE.len());
     }
 
     fn cure(&mut self, cure: Option<&str>) {
@@ -89,19 +117,13 @@ impl Page {
         }
     }
 
-    fn hook(&mut self, report: &HookReport, width: usize) {
-        let tried = |tried: &Option<Tried>| match tried {
-            Some(Tried::Attached) => "ok",
-            Some(Tried::NotAttached(_)) => "not attached",
-            Some(Tried::NotLoaded(_)) => "not loaded",
-            None => "untried",
-        };
-        let event = if report.event { "own event came" } else { "" };
+    fn hook(&mut self, report: &HookReport, width: usize, tried_width: usize) {
+        let event = if report.event { "own event" } else { "" };
         let text = format!(
-            "{:<width$}  direct {:<12}  portable {:<12}  {event}",
+            "{:<width$}  direct {:<tried_width$}  portable {:<tried_width$}  {event}",
             via(report.hook),
-            tried(&report.direct),
-            tried(&report.portable)
+            tried(report.direct.as_ref()),
+            tried(report.portable.as_ref())
         );
         self.marked(report.status(), text.trim_end());
         if report.status() == Status::Ok {

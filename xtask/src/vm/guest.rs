@@ -1,7 +1,7 @@
 //! What is in the virtual machine: an initramfs of busybox, the programs under test, their libraries and an init.
 
 use super::cpio::Archive;
-use super::serial;
+use super::{modules, serial};
 use crate::exec;
 use crate::programs::Programs;
 use crate::repo;
@@ -130,6 +130,7 @@ mount -t bpf bpf /sys/fs/bpf
 ln -sf /proc/self/fd /dev/fd
 chmod 1777 /tmp
 ip link set lo up
+for module in {modules}/*.ko; do [ ! -f "$module" ] || insmod "$module" || echo "no $module"; done
 export COLLECTORD_BIN=/collector/collectord ACTOR_BIN=/collector/actor
 /collector/kernel-tests --color never{arguments} </dev/null
 echo "{end} $?"
@@ -137,6 +138,7 @@ poweroff -f
 "#,
         boot = serial::BOOT_MARK,
         end = serial::END_MARK,
+        modules = modules::FOLDER,
     )
 }
 

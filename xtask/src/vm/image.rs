@@ -14,6 +14,8 @@ const SUFFIX: &str = "-cloud-amd64";
 /// A kernel that can be booted.
 pub(crate) struct Image {
     pub(crate) vmlinuz: PathBuf,
+    /// Its modules' folder, which may not be there.
+    pub(crate) modules: PathBuf,
     /// `uname -r` of it.
     pub(crate) release: String,
 }
@@ -146,14 +148,16 @@ fn find_vmlinuz(unpacked: &Path) -> Result<Option<Image>> {
         if let Some(release) = name.strip_prefix("vmlinuz-") {
             return Ok(Some(Image {
                 vmlinuz: unpacked.join("boot").join(&name),
+                modules: unpacked.join("lib/modules").join(release),
                 release: release.to_owned(),
             }));
         }
     }
     for release in names_in(&unpacked.join("usr/lib/modules"))? {
-        let vmlinuz = unpacked.join("usr/lib/modules").join(&release).join("vmlinuz");
+        let modules = unpacked.join("usr/lib/modules").join(&release);
+        let vmlinuz = modules.join("vmlinuz");
         if vmlinuz.is_file() {
-            return Ok(Some(Image { vmlinuz, release }));
+            return Ok(Some(Image { vmlinuz, modules, release }));
         }
     }
     Ok(None)

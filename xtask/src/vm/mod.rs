@@ -1,8 +1,9 @@
-//! The kernel tests in virtual machines, one Debian kernel after the other.
+//! The kernel tests in virtual machines with Debian's kernels, one after the other or side by side.
 
 mod cpio;
 mod guest;
 mod image;
+mod modules;
 mod qemu;
 mod serial;
 mod sources;
@@ -15,6 +16,17 @@ use anyhow::{Context, Result};
 use qemu::{Accelerator, Boot, Ended};
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Instant;
+
+/// Which virtual machines, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Machines {
+    /// Every kernel, not only those of CI.
+    pub(crate) matrix: bool,
+    /// All at once, not one after the other.
+    pub(crate) side_by_side: bool,
+}
 
 /// Suites whose newest cloud kernel is always tested: 5.10 and 6.12.
 const SUITES: [&str; 2] = ["bullseye", "bookworm-security"];
@@ -25,38 +37,60 @@ const MATRIX_SUITES: [&str; 2] = ["bookworm", "sid"];
 pub(crate) fn run(
     repo: &Repo,
     programs: &Programs,
-    matrix: bool,
+    machines: Machines,
     arguments: &[String],
 ) -> Result<Vec<KernelRun>> {
     let folder = repo.target.join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
-    let initramfs = folder.join("initramfs.cpio");
     let archive =
         guest::initramfs(programs, arguments, &folder).context("failed to put the guest together")?;
-    fs::write(&initramfs, &archive).with_context(|| format!("failed to write {}", initramfs.display()))?;
-    println!("guest: {} ({} MiB)", initramfs.display(), archive.len() >> 20);
+    println!("guest: {} MiB", archive.len() >> 20);
 
-    let mut accelerator = Accelerator::Kvm;
-    let suites = SUITES.iter().chain(if matrix { &MATRIX_SUITES[..] } else { &[] });
-    let runs = suites.map(|suite| {
-        on_suite(suite, &folder.join(suite), &initramfs, &mut accelerator)
+    let started = Instant::now();
+    let suites: Vec<&str> =
+        SUITES.into_iter().chain(MATRIX_SUITES.into_iter().filter(|_| machines.matrix)).collect();
+    let run = |suite: &str, accelerator: &mut Accelerator| {
+        on_suite(suite, &folder.join(suite), &archive, accelerator)
             .unwrap_or_else(|error| KernelRun::broken(suite, format!("{error:#}")))
-    });
-    Ok(runs.collect())
+    };
+    let runs = if machines.side_by_side {
+        let run = &run;
+        thread::scope(|scope| {
+            let each = |suite| scope.spawn(move || run(suite, &mut Accelerator::Kvm));
+            let threads: Vec<_> = suites.iter().copied().map(each).collect();
+            let join = |thread: thread::ScopedJoinHandle<'_, KernelRun>| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| KernelRun::broken("a guest", "its thread panicked".to_owned()))
+            };
+            threads.into_iter().map(join).collect()
+        })
+    } else {
+        let mut accelerator = Accelerator::Kvm;
+        suites.iter().map(|suite| run(suite, &mut accelerator)).collect()
+    };
+    println!("virtual machines: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(runs)
 }
 
-fn on_suite(
-    suite: &str,
-    folder: &Path,
-    initramfs: &Path,
-    accelerator: &mut Accelerator,
-) -> Result<KernelRun> {
+fn on_suite(suite: &str, folder: &Path, guest: &[u8], accelerator: &mut Accelerator) -> Result<KernelRun> {
     fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
     let image = image::of_suite(suite, folder)?;
+    // The kernel unpacks archives one behind the other.
+    let initramfs = folder.join("initramfs.cpio");
+    fs::write(&initramfs, [guest, &modules::archive(&image)?].concat())
+        .with_context(|| format!("failed to write {}", initramfs.display()))?;
     let short = image.release.split(['-', '+']).next().unwrap_or(&image.release).to_owned();
     println!("\nkernel {} (Debian {suite}) in QEMU", image.release);
-    let boot_with =
-        |accelerator| qemu::boot(accelerator, &image.vmlinuz, initramfs, |line| show(&short, line));
+    // Of the last boot: one that KVM did not bring up has no tests.
+    let mut output = Output::default();
+    let mut boot_with = |accelerator| {
+        output = Output::default();
+        qemu::boot(accelerator, &image.vmlinuz, &initramfs, |line| {
+            show(&short, line);
+            output.line(line, Instant::now());
+        })
+    };
     let mut boot = boot_with(*accelerator)?;
     if *accelerator == Accelerator::Kvm && boot.init_after.is_none() {
         println!("KVM does not boot here, so QEMU emulates (slower): {}", last_words(&boot));
@@ -73,7 +107,6 @@ fn on_suite(
         log.display()
     );
 
-    let output = Output::read(&boot.lines.join("\n"));
     let problem = match boot.ended {
         Ended::Status(_) => None,
         Ended::Early => Some(format!("the machine ended before its tests: {}", last_words(&boot))),

@@ -1,9 +1,13 @@
 //! What the collector tells of itself between the events: coverage, losses, the books.
 
-use super::{Color, Lines, clock, fit};
+use super::{Color, Lines, clock};
+use crate::terminal::wrapped;
 use collector_core::event::{ClassCoverage, CoverageEvent, LossEvent, SummaryEvent};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+
+/// What a line begins with that goes on with the one before.
+const NEXT_LINE: &str = "#   ";
 
 impl Lines {
     pub(super) fn loss(&mut self, loss: &LossEvent) {
@@ -66,7 +70,7 @@ impl Lines {
 
     /// A line that is not cut: what does not fit goes on in the next one.
     fn told(&mut self, color: Color, text: &str) {
-        for line in wrapped(text, self.columns.width) {
+        for line in wrapped(text, self.columns.width, 0, NEXT_LINE) {
             self.painted(color, &line);
             self.out.push('\n');
         }
@@ -84,41 +88,4 @@ fn hooks(covered: &ClassCoverage) -> String {
         format!("{rung} ({readers}) {}", hooks.join(", "))
     };
     groups.into_iter().map(group).collect::<Vec<_>>().join("; ")
-}
-
-/// Lines of at most this width, where words allow; further ones begin like the first does.
-fn wrapped(text: &str, width: Option<usize>) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut room = width.unwrap_or(usize::MAX);
-    for word in text.split(' ') {
-        let line = lines.last_mut().expect("there is a first line");
-        let needed = fit::width(word) + 1;
-        if line.is_empty() {
-            line.push_str(word);
-            room = room.saturating_sub(needed - 1);
-        } else if needed <= room {
-            line.push(' ');
-            line.push_str(word);
-            room -= needed;
-        } else {
-            room = width.unwrap_or(usize::MAX).saturating_sub(needed + 3);
-            lines.push(format!("#   {word}"));
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_lines_go_on_below_and_lose_no_word() {
-        let text = "# process: 16 generated = 12 delivered + 4 internal + 0 filtered";
-        let lines = wrapped(text, Some(30));
-        assert!(lines.iter().all(|line| fit::width(line) <= 30), "{lines:#?}");
-        assert!(lines.len() == 3 && lines[1..].iter().all(|line| line.starts_with("#   ")), "{lines:#?}");
-        assert_eq!(lines.join("\n").replace("\n#  ", ""), text);
-        assert_eq!(wrapped(text, None), [text]);
-    }
 }
