@@ -3,6 +3,7 @@
 use crate::color;
 use crate::doctor::{self, DoctorArgs};
 use crate::failure::Failure;
+use crate::generate::{self, CompletionsArgs, ManArgs};
 use crate::programs::{self, ProgramsArgs};
 use crate::watch::{self, WatchArgs};
 use clap::{Parser, Subcommand};
@@ -34,6 +35,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Load every kernel program, attach none, and list what the verifier says
     Programs(ProgramsArgs),
+    /// Write a shell's completions to stdout, such as for /etc/bash_completion.d/collectord
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a folder, such as /usr/local/share/man/man1
+    Man(ManArgs),
 }
 
 impl Cli {
@@ -46,15 +51,9 @@ impl Cli {
         match &self.command {
             Command::Watch(args) => watch::run(args, self.verbose >= 2).map(|()| 0),
             Command::Doctor(args) => doctor::run(args, self.verbose >= 2),
-            Command::Programs(args) => {
-                let list = programs::list(args, self.verbose >= 2)?;
-                match std::io::stdout().write_all(list.as_bytes()) {
-                    Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                        Err(Failure::runtime(error))
-                    }
-                    _ => Ok(0),
-                }
-            }
+            Command::Programs(args) => print(programs::list(args, self.verbose >= 2)?.as_bytes()),
+            Command::Completions(args) => print(&generate::completions(args)),
+            Command::Man(args) => generate::man(args).map(|()| 0),
         }
     }
 
@@ -73,5 +72,13 @@ impl Cli {
             .with_writer(std::io::stderr);
         // An embedder or a second call may have set one: theirs stays.
         let _ = log.try_init();
+    }
+}
+
+/// Writes to stdout. A reader that goes away has seen enough.
+fn print(text: &[u8]) -> Result<u8, Failure> {
+    match std::io::stdout().write_all(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::runtime(error)),
+        _ => Ok(0),
     }
 }

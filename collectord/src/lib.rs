@@ -13,6 +13,7 @@ pub mod cli;
 mod color;
 pub mod doctor;
 pub mod failure;
+pub mod generate;
 mod heap;
 pub mod kernel;
 pub mod memlock;

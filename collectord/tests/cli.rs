@@ -114,3 +114,21 @@ fn a_comm_longer_than_the_kernels_says_how_long_it_may_be() {
     assert!(refused(&["watch", "--comm", "sixteen-bytes-xx"]).contains("15"));
     assert!(refused(&["watch", "--comm", ""]).contains("--comm"));
 }
+
+#[test]
+fn completions_and_manual_pages_know_each_command() {
+    for shell in ["bash", "fish", "zsh"] {
+        let (code, out, err) = collectord(&["completions", shell]);
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        assert!(out.contains("watch") && out.contains("doctor"), "{out}");
+    }
+    let folder = std::env::temp_dir().join(format!("collectord-man-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (code, _, err) = collectord(&["man", folder.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{err}");
+    let page = std::fs::read_to_string(folder.join("collectord-watch.1")).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(page.contains("events"), "{page}");
+    let (code, _, err) = collectord(&["man", "/no/such/folder"]);
+    assert!(code == Some(1) && err.contains("/no/such/folder"), "{err}");
+}
