@@ -2,6 +2,7 @@
 //! attached, and for each class an event of its own making has to come back through the rings.
 
 mod act;
+mod cure;
 mod privileges;
 mod prove;
 mod report;
@@ -9,11 +10,11 @@ mod surroundings;
 mod text;
 
 use crate::color;
-use crate::failure::{Failure, exit_code};
-use crate::kernel::{HookTrial, LoadError, LoadOptions, Refusal, Tried, blind_without, try_hooks};
+use crate::failure::Failure;
+use crate::kernel::{HookTrial, LoadOptions, try_hooks};
 use crate::terminal;
 use clap::{Args, ValueEnum};
-use collector_common::{Class, Hook, Rung};
+use collector_common::{Class, Hook};
 use prove::{NoProof, hooks_of};
 use report::{ClassReport, HookReport, Report, Unserved};
 use std::io::Write;
@@ -86,29 +87,17 @@ pub fn run(args: &DoctorArgs, whole_verifier_log: bool) -> Result<u8, Failure> {
 fn examine(load: &LoadOptions) -> Report {
     let checks = surroundings::all(load.btf.as_deref());
     let (trials, no_trials) = tried(load.clone());
+    // A hook of a system call that this kernel or architecture does not have is not tried.
+    let hooks = Hook::ALL.iter().filter(|hook| trials.iter().any(|trial| trial.hook == **hook));
+    let mut hooks: Vec<HookReport> = hooks.map(|&hook| HookReport::new(hook, &trials)).collect();
     let served = Class::ALL.into_iter().filter(|class| hooks_of(*class).next().is_some());
-    let classes: Vec<ClassReport> =
-        served.map(|class| ClassReport { class, proof: proved(class, load.clone()) }).collect();
-    let came = |hook: Hook| {
-        let class = classes.iter().find(|report| report.class == hook.class());
-        class.is_some_and(|report| {
-            report.proof.as_ref().is_ok_and(|proof| proof.streams.contains(hook.stream()))
-        })
-    };
-    let hooks = if trials.is_empty() { &[] } else { Hook::ALL };
-    let hooks = hooks.iter().map(|&hook| {
-        let mut report = HookReport::new(hook, &trials, came(hook));
-        // The last family that is tried serves most kernels: its refusal is the one to cure.
-        report.cure = match (report.status(), report.portable.as_ref().or(report.direct.as_ref())) {
-            (report::Status::Ok, _) | (_, None) => None,
-            (_, Some(Tried::Attached)) => None,
-            (_, Some(Tried::NotAttached(refusal) | Tried::NotLoaded(refusal))) => {
-                Some(cure_of(hook, refusal))
-            }
-        };
-        report
-    });
-    let hooks = hooks.collect();
+    let proofs = served.map(|class| ClassReport { class, proof: proved(class, load.clone(), &hooks) });
+    let classes: Vec<ClassReport> = proofs.collect();
+    for report in &mut hooks {
+        let class = classes.iter().find(|class| class.class == report.hook.class());
+        let proof = class.and_then(|class| class.proof.as_ref().ok());
+        report.event = proof.is_some_and(|proof| proof.streams.contains(report.hook.stream()));
+    }
     let kernel = nix::sys::utsname::uname();
     let kernel = kernel.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     Report { kernel, checks, classes, no_trials, hooks }
@@ -137,14 +126,14 @@ fn tried(load: LoadOptions) -> (Vec<HookTrial>, Option<String>) {
 }
 
 /// One class, within its time.
-fn proved(class: Class, load: LoadOptions) -> Result<prove::Proof, Unserved> {
+fn proved(class: Class, load: LoadOptions, hooks: &[HookReport]) -> Result<prove::Proof, Unserved> {
     let (told, outcome) = channel();
     std::thread::spawn(move || {
         let _ = told.send(prove::prove(class, load));
     });
     let late = || NoProof::Broken(format!("it was not decided within {} s", PROOF_MAX.as_secs()));
     let proof = outcome.recv_timeout(PROOF_MAX).unwrap_or_else(|_| Err(late()));
-    let proof = proof.map_err(|error| unserved(class, error))?;
+    let proof = proof.map_err(|error| cure::unserved(class, error, hooks))?;
     if proof.after.is_some() {
         return Ok(proof);
     }
@@ -157,59 +146,4 @@ fn proved(class: Class, load: LoadOptions) -> Result<prove::Proof, Unserved> {
     let cure =
         "see what -vv says; another program may have taken the hooks off, or loopback may be down".to_owned();
     Err(Unserved { why, cure, missing: Vec::new() })
-}
-
-fn unserved(class: Class, error: NoProof) -> Unserved {
-    match error {
-        NoProof::Broken(why) => Unserved {
-            why,
-            cure: "run it again with -vv, which says how far it comes".to_owned(),
-            missing: Vec::new(),
-        },
-        NoProof::Load(error) => {
-            // Only what the class cannot do without; the process class's hooks serve every class.
-            let needed = hooks_of(Class::Process).chain(hooks_of(class));
-            let missing = privileges::missing(needed.filter(|hook| blind_without(*hook).is_none()));
-            let cure = match &error {
-                LoadError::Layout(_) => "see the check BTF above".to_owned(),
-                _ if !missing.is_empty() => privileges::cure(&missing),
-                LoadError::Refused { refusal, .. } => general_cure(refusal),
-                _ => "run it again with -vv, which says how far it comes".to_owned(),
-            };
-            let privileged = Failure::from(error);
-            // Bad BTF stands in the way of everyone, whatever else is missing.
-            let missing = if privileged.code == exit_code::USAGE { Vec::new() } else { missing };
-            Unserved { why: privileged.to_string(), cure, missing }
-        }
-    }
-}
-
-/// What helps a hook that the kernel refused.
-fn cure_of(hook: Hook, refusal: &Refusal) -> String {
-    let missing = privileges::missing([hook]);
-    if !missing.is_empty() {
-        return privileges::cure(&missing);
-    }
-    match hook.rung() {
-        Rung::Tracepoint if refusal.errno.is_none() || refusal.reason.contains("tracefs") => {
-            format!(
-                "`mount -t tracefs nodev {}`; the kernel needs CONFIG_FTRACE_SYSCALLS=y",
-                privileges::TRACEFS[0]
-            )
-        }
-        Rung::CgroupSockAddr if refusal.errno.is_none() => "see the check cgroup2 above".to_owned(),
-        _ => general_cure(refusal),
-    }
-}
-
-/// Where all capabilities are there and the kernel refuses even so.
-fn general_cure(refusal: &Refusal) -> String {
-    let cure = if refusal.is_permission() {
-        "something stronger than capabilities forbids it: kernel lockdown (boot without lockdown=confidentiality), \
-         a seccomp filter (allow bpf and perf_event_open), an LSM's policy, or before Linux 5.11 the limit on locked \
-         memory (LimitMEMLOCK=infinity)"
-    } else {
-        "this kernel does not take it; `collectord programs -vv` has the verifier's log"
-    };
-    cure.to_owned()
 }

@@ -1,5 +1,6 @@
 //! What the doctor found, as one value: the exit code, the JSON document and the text for people derive from it.
 
+use super::cure;
 use super::privileges::MissingCapability;
 use super::prove::Proof;
 use crate::failure::exit_code;
@@ -86,12 +87,21 @@ pub(super) struct HookReport {
 }
 
 impl HookReport {
-    pub(super) fn new(hook: Hook, trials: &[HookTrial], event: bool) -> Self {
+    pub(super) fn new(hook: Hook, trials: &[HookTrial]) -> Self {
         let with = |readers| {
             let trial = trials.iter().find(|trial| trial.hook == hook && trial.readers == readers);
             trial.map(|trial| trial.tried.clone())
         };
-        Self { hook, direct: with(Readers::Direct), portable: with(Readers::Portable), event, cure: None }
+        let (direct, portable) = (with(Readers::Direct), with(Readers::Portable));
+        let mut report = Self { hook, direct, portable, event: false, cure: None };
+        // The last family that is tried serves most kernels: its refusal is the one to cure.
+        let last = report.portable.as_ref().or(report.direct.as_ref());
+        if let Some(Tried::NotAttached(refusal) | Tried::NotLoaded(refusal)) = last
+            && report.status() != Status::Ok
+        {
+            report.cure = Some(cure::of_hook(hook, refusal));
+        }
+        report
     }
 
     /// One family is enough; a hook that its class can do without is no failure.
