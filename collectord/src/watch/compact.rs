@@ -189,22 +189,7 @@ impl Lines {
             Some(path) => self.argument(path.as_bytes()),
             None => self.out.push('?'),
         }
-        let arguments = (self.out.len(), self.cuts.len());
-        for (index, arg) in exec.args().enumerate() {
-            // argv[0] says what the path said, more often than not.
-            if index == 0 && Some(arg) == exec.path.as_ref().map(Text::as_bytes) {
-                continue;
-            }
-            self.out.push(' ');
-            if index == 0 {
-                self.out.push('(');
-            }
-            self.argument(arg);
-            if index == 0 {
-                self.out.push(')');
-            }
-        }
-        self.cut_together(arguments);
+        self.arguments(exec.args(), exec.path.as_ref());
         if let Some(script) = &exec.script {
             self.out.push_str(" [script ");
             match &script.path {
@@ -226,8 +211,20 @@ impl Lines {
         self.cuts.push(Cut { range: start..self.out.len(), keep: Keep::Ends });
     }
 
-    /// What was written since, each with a space before it, is a list of which the begin is kept.
-    fn cut_together(&mut self, (start, cuts): (usize, usize)) {
+    /// argv[0] in parentheses, unless it says what `file` said, as it does more often than not, and the others. Of a
+    /// list that is too long, the begin is kept.
+    fn arguments<'a>(&mut self, args: impl Iterator<Item = &'a [u8]>, file: Option<&Text>) {
+        let (start, cuts) = (self.out.len(), self.cuts.len());
+        for (index, arg) in args.enumerate() {
+            if index == 0 && Some(arg) == file.map(Text::as_bytes) {
+                continue;
+            }
+            self.out.push_str(if index == 0 { " (" } else { " " });
+            self.argument(arg);
+            if index == 0 {
+                self.out.push(')');
+            }
+        }
         self.cuts.truncate(cuts);
         // The space before the first one stays.
         if start < self.out.len() {
