@@ -43,6 +43,7 @@ fn refuses(mut command: Command, expected: i32, says: &str) -> Result<()> {
     }
     ensure!(code == Some(expected), "exit {code:?}, not {expected}: {err}");
     ensure!(err.contains(says), "{says} is not named: {err}");
+    ensure!(err.contains("collectord doctor"), "it does not say who helps: {err}");
     ensure!(!err.contains("panicked"), "{err}");
     ensure!(out.is_empty(), "stdout is not empty: {out}");
     ensure!(err.len() < 4000, "{} bytes of stderr is not a message: {err}", err.len());
