@@ -164,6 +164,10 @@ fn counters<'a>(
     let name = prefixed(name);
     let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
     for (labels, value) in rows {
+        if labels.is_empty() {
+            // The only series there is.
+            return ConstCounter::new(value).encode(metric);
+        }
         ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
@@ -179,6 +183,10 @@ fn gauges<'a>(
     let name = prefixed(name);
     let mut metric = encoder.encode_descriptor(&name, help, unit.as_ref(), MetricType::Gauge)?;
     for (labels, value) in rows {
+        if labels.is_empty() {
+            // The only series there is.
+            return ConstGauge::new(value).encode(metric);
+        }
         ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())

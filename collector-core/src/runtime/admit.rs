@@ -69,6 +69,13 @@ impl Admission {
         self.remaining == Some(waiting)
     }
 
+    /// How many events may be read beside `waiting` numbered ones without going past the limit.
+    pub(super) fn allowance(&self, waiting: u64) -> usize {
+        // Once the limit is reached, what comes is judged for the books alone.
+        let open = self.remaining.filter(|&remaining| remaining > waiting);
+        open.map_or(usize::MAX, |remaining| usize::try_from(remaining - waiting).unwrap_or(usize::MAX))
+    }
+
     /// Counts numbered events that were delivered; returns whether that was the last that may be.
     pub(super) fn delivered(&mut self, events: u64) -> bool {
         let Some(remaining) = &mut self.remaining else { return false };

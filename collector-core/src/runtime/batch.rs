@@ -1,6 +1,6 @@
 //! When a batch is handed on. Decides only; the time is an argument.
 
-use super::books::{PAGES, page};
+use super::books::{Fate, PAGES, UNNUMBERED, page};
 use crate::event::CollectionEvent;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,14 +38,51 @@ impl Batch {
         }
     }
 
-    pub(super) fn push(&mut self, source: usize, event: CollectionEvent, now: Instant) {
-        if let Some(page) = page(&event) {
-            self.counts[source][page] += 1;
+    /// Where a source's events are read into, at the end; [`Self::admit`] has to follow.
+    pub(super) fn tail(&mut self) -> &mut Vec<CollectionEvent> {
+        &mut self.events
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// How many more events it takes.
+    pub(super) fn room(&self) -> usize {
+        self.size_max.saturating_sub(self.events.len())
+    }
+
+    /// Takes in what was read behind the first `from` events, and puts out what `judge` has decided on.
+    pub(super) fn admit(
+        &mut self,
+        from: usize,
+        source: usize,
+        now: Instant,
+        mut judge: impl FnMut(&mut CollectionEvent) -> Option<Fate>,
+        out: &mut Vec<(CollectionEvent, Fate)>,
+    ) {
+        let Self { events, counts, bytes, numbered, .. } = self;
+        let counts = &mut counts[source];
+        let mut fates = Vec::new();
+        let refused = events.extract_if(from.., |event| match judge(event) {
+            None => {
+                if let Some(page) = page(event) {
+                    counts[page] += 1;
+                    *numbered += u64::from(page != UNNUMBERED);
+                }
+                *bytes += event.size_hint();
+                false
+            }
+            Some(fate) => {
+                fates.push(fate);
+                true
+            }
+        });
+        let refused: Vec<_> = refused.collect();
+        out.extend(refused.into_iter().zip(fates));
+        if self.events.len() > from {
+            self.first_at.get_or_insert(now);
         }
-        self.numbered += u64::from(matches!(event, CollectionEvent::Kernel(_)));
-        self.bytes += event.size_hint();
-        self.events.push(event);
-        self.first_at.get_or_insert(now);
     }
 
     /// Puts events of the runtime's own before all others. They may make the batch larger than its size, and are
@@ -112,6 +149,17 @@ impl Batch {
 mod tests {
     use super::*;
     use crate::event::ProcessEvent;
+    use crate::test_events::kernel_event;
+
+    fn numbered(seq: u64) -> CollectionEvent {
+        CollectionEvent::Kernel(Box::new(kernel_event(seq)))
+    }
+
+    fn push(batch: &mut Batch, source: usize, event: CollectionEvent, now: Instant) {
+        let from = batch.len();
+        batch.tail().push(event);
+        batch.admit(from, source, now, |_| None, &mut Vec::new());
+    }
 
     fn event() -> CollectionEvent {
         CollectionEvent::Process(ProcessEvent::default())
@@ -122,8 +170,8 @@ mod tests {
         let mut batch = Batch::new(2, 3, Duration::from_millis(100));
         let start = Instant::now();
         assert_eq!(batch.due_at(), None);
-        batch.push(0, event(), start);
-        batch.push(1, event(), start + Duration::from_millis(90));
+        push(&mut batch, 0, event(), start);
+        push(&mut batch, 1, event(), start + Duration::from_millis(90));
         assert!(!batch.is_due(start + Duration::from_millis(99)));
         assert!(batch.is_due(start + Duration::from_millis(100)));
         let counts: Vec<_> =
@@ -135,11 +183,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_goes_out_in_order_and_is_not_counted() {
+        let mut batch = Batch::new(1, 10, Duration::ZERO);
+        push(&mut batch, 0, event(), Instant::now());
+        batch.tail().extend((0..6).map(numbered));
+        let mut out = Vec::new();
+        let judge = |event: &mut CollectionEvent| match event {
+            CollectionEvent::Kernel(event) => (event.seq % 2 == 1).then_some(Fate::Internal),
+            other => panic!("judged twice: {other:?}"),
+        };
+        batch.admit(1, 0, Instant::now(), judge, &mut out);
+        let odd: Vec<_> = [1, 3, 5].map(|seq| (numbered(seq), Fate::Internal)).into();
+        assert_eq!(out, odd);
+        assert_eq!(batch.events(), [event(), numbered(0), numbered(2), numbered(4)]);
+        assert_eq!((batch.numbered(), batch.room()), (3, 6));
+        assert_eq!(batch.counts().map(|(_, pages)| pages.iter().sum::<u64>()).sum::<u64>(), 4);
+    }
+
+    #[test]
     fn it_is_full_at_its_size() {
         let mut batch = Batch::new(1, 2, Duration::ZERO);
-        batch.push(0, event(), Instant::now());
+        push(&mut batch, 0, event(), Instant::now());
         assert!(!batch.is_full());
-        batch.push(0, event(), Instant::now());
+        push(&mut batch, 0, event(), Instant::now());
         assert!(batch.is_full());
     }
 
@@ -149,7 +215,7 @@ mod tests {
         let name = "n".repeat(BATCH_BYTES_MAX / 4);
         for full in [false, false, false, true] {
             let event = ProcessEvent { name: name.clone(), ..ProcessEvent::default() };
-            batch.push(0, CollectionEvent::Process(event), Instant::now());
+            push(&mut batch, 0, CollectionEvent::Process(event), Instant::now());
             assert_eq!(batch.is_full(), full);
         }
         batch.clear();
@@ -160,7 +226,7 @@ mod tests {
     fn a_zero_timeout_still_bounds_the_wait() {
         let mut batch = Batch::new(1, 2, Duration::ZERO);
         let start = Instant::now();
-        batch.push(0, event(), start);
+        push(&mut batch, 0, event(), start);
         assert!(batch.waits_for_nothing());
         assert!(!batch.is_due(start));
         assert!(batch.is_due(start + NO_WAIT_HOLD_MAX));

@@ -22,7 +22,8 @@ use tracing::debug;
 /// Receives from all queues, judges, batches and hands on, until all sources have ended and their queues are empty.
 pub(super) struct Batcher {
     pub(super) intake: Intake,
-    pub(super) inbox: Vec<CollectionEvent>,
+    /// Events of one turn that no batch will hold.
+    pub(super) refused: Vec<(CollectionEvent, Fate)>,
     pub(super) batch: Batch,
     pub(super) admission: Admission,
     pub(super) books: Vec<SourceBooks>,
@@ -40,7 +41,11 @@ pub(super) struct Batcher {
 }
 
 enum Step {
-    Received(usize),
+    /// The batch has this source's events behind its first `from`.
+    Received {
+        source: usize,
+        from: usize,
+    },
     /// The batch has waited long enough, or need not wait.
     HandOn,
     /// The stream pauses.
@@ -56,20 +61,17 @@ impl Batcher {
         }
         while !matches!(*self.phase.borrow(), Phase::Draining(_)) {
             match self.step().await {
-                Step::Received(source) => {
-                    self.judge_inbox(source).await;
-                    if self.batch.is_due(Instant::now()) {
-                        self.hand_on().await;
-                    }
-                }
+                Step::Received { source, from } => self.admit(source, from).await,
                 Step::HandOn => self.hand_on().await,
                 Step::Flush => self.flush().await,
                 Step::PhaseChanged => {}
             }
         }
         self.intake.close();
-        while let Some(source) = self.intake.take_rest(&mut self.books, &mut self.inbox) {
-            self.judge_inbox(source).await;
+        loop {
+            let (from, room) = (self.batch.len(), self.room());
+            let Some(source) = self.intake.take_rest(&mut self.books, self.batch.tail(), room) else { break };
+            self.admit(source, from).await;
         }
         self.hand_on().await;
         self
@@ -88,8 +90,9 @@ impl Batcher {
         let due_at = self.batch.due_at();
         let hand_on_when_idle = !self.batch.is_empty() && self.batch.waits_for_nothing();
         let flush_when_idle = self.batch.is_empty() && self.unflushed;
-        let turn = poll_fn(|cx| match self.intake.poll_turn(cx, &mut self.books, &mut self.inbox) {
-            Poll::Ready(source) => Poll::Ready(Step::Received(source)),
+        let (from, room) = (self.batch.len(), self.room());
+        let turn = poll_fn(|cx| match self.intake.poll_turn(cx, &mut self.books, self.batch.tail(), room) {
+            Poll::Ready(source) => Poll::Ready(Step::Received { source, from }),
             Poll::Pending if hand_on_when_idle => Poll::Ready(Step::HandOn),
             Poll::Pending if flush_when_idle => Poll::Ready(Step::Flush),
             Poll::Pending => Poll::Pending,
@@ -103,22 +106,28 @@ impl Batcher {
         }
     }
 
-    async fn judge_inbox(&mut self, source: usize) {
-        let mut inbox = std::mem::take(&mut self.inbox);
+    /// How many events may be read into the batch.
+    fn room(&self) -> usize {
+        self.batch.room().min(self.admission.allowance(self.batch.numbered()))
+    }
+
+    /// Judges what was read behind the first `from` events of the batch, and hands the batch on if it is time.
+    async fn admit(&mut self, source: usize, from: usize) {
         let now = Instant::now();
-        for mut event in inbox.drain(..) {
-            match self.admission.judge(source, &mut event, now) {
-                Some(fate) => self.end_event(source, &event, fate),
-                None => {
-                    self.batch.push(source, event, now);
-                    if self.batch.is_full() || self.admission.is_reached_by(self.batch.numbered()) {
-                        self.hand_on().await;
-                    }
-                }
+        let Self { batch, admission, refused, .. } = self;
+        batch.admit(from, source, now, |event| admission.judge(source, event, now), refused);
+        if !self.refused.is_empty() {
+            let mut refused = std::mem::take(&mut self.refused);
+            for (event, fate) in refused.drain(..) {
+                self.end_event(source, &event, fate);
             }
+            self.refused = refused;
+            self.live.source(source).publish_tally(&self.books[source].all());
         }
-        self.inbox = inbox;
-        self.live.source(source).publish_tally(&self.books[source].all());
+        let batch = &self.batch;
+        if batch.is_full() || self.admission.is_reached_by(batch.numbered()) || batch.is_due(now) {
+            self.hand_on().await;
+        }
     }
 
     /// Hands the batch to the sinks, with the losses that are not told yet before it.

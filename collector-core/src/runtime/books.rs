@@ -110,7 +110,7 @@ impl Tally {
 
 /// A page for each class of numbered events, and one for all others.
 pub(super) const PAGES: usize = EventClass::ALL.len() + 1;
-const UNNUMBERED: usize = EventClass::ALL.len();
+pub(super) const UNNUMBERED: usize = EventClass::ALL.len();
 
 /// The page on which an event is booked. What is told about losses is no event of its own and is on none.
 pub(super) fn page(event: &CollectionEvent) -> Option<usize> {

@@ -44,6 +44,7 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
     batcher.flush().await;
     let sources = supervisor.lives.into_iter().zip(&batcher.books).map(|(life, books)| {
         let all = books.all();
+        batcher.live.source(life.index).publish_tally(&all);
         SourceReport {
             name: life.registered.name,
             outcome: life.outcome.unwrap_or(SourceOutcome::Stopped),

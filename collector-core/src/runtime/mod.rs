@@ -125,8 +125,8 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
     let batch = Batch::new(sources.len(), config.max_batch_size, config.batch_timeout);
     let (mut supervisor, receivers) = Supervisor::start(sources, channel_events, terms, &live);
     let batcher = Batcher {
-        intake: Intake::new(receivers, limits, config.max_batch_size, Arc::clone(&live)),
-        inbox: Vec::new(),
+        intake: Intake::new(receivers, limits, Arc::clone(&live)),
+        refused: Vec::new(),
         batch,
         admission,
         books,

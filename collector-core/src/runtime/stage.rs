@@ -220,3 +220,6 @@ impl Stage {
         self.shed.lost(event, reason);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,12 @@
 mod accounting;
+mod backpressure;
 mod delivery;
+mod health;
 mod isolation;
 mod limit;
+mod logging;
+mod metrics;
+mod restart;
 mod shutdown;
 mod sinks;
+mod subscriptions;

@@ -75,6 +75,7 @@ pub(crate) struct TestSource {
     at_stop: Script,
     on_check: Script,
     keeps_books: bool,
+    restartable: bool,
     feed: std::sync::Mutex<Option<Feed>>,
 }
 
@@ -91,6 +92,7 @@ impl TestSource {
             at_stop: Box::new(|_| Box::pin(async { Ok(()) })),
             on_check: Box::new(|_| Box::pin(async { Ok(()) })),
             keeps_books: true,
+            restartable: true,
             feed: std::sync::Mutex::default(),
         }
     }
@@ -126,6 +128,11 @@ impl TestSource {
 
     pub(crate) fn without_books(mut self) -> Self {
         self.keeps_books = false;
+        self
+    }
+
+    pub(crate) fn not_restartable(mut self) -> Self {
+        self.restartable = false;
         self
     }
 
@@ -166,6 +173,10 @@ impl EventSource for TestSource {
         self.ledger.checks.fetch_add(1, SeqCst);
         let feed = self.feed();
         (self.on_check)(feed).await
+    }
+
+    fn restartable(&self) -> bool {
+        self.restartable
     }
 
     fn coverage(&self) -> Option<CoverageEvent> {

@@ -1,1 +1,128 @@
+use super::*;
+use crate::backpressure::BackpressurePolicies;
+use crate::config::CollectorConfig;
+use crate::event::ProcessEvent;
+use std::task::Waker;
+use std::time::Duration;
 
+fn event(pid: u32) -> CollectionEvent {
+    CollectionEvent::Process(ProcessEvent { pid, ..ProcessEvent::default() })
+}
+
+fn intake(channels: Vec<mpsc::Receiver<CollectionEvent>>) -> (Intake, Vec<SourceBooks>, Arc<Live>) {
+    let names = ["a", "b", "c"].into_iter().take(channels.len());
+    let live = Live::new(
+        &CollectorConfig::new().with_backpressure_threshold(20),
+        names,
+        std::iter::empty(),
+        1024 * 1024,
+        tokio::sync::watch::Sender::new(None),
+    );
+    let live = Arc::new(live);
+    let limits = StageLimits {
+        events_max: 50,
+        bytes_max: 1024 * 1024,
+        threshold: 20,
+        wait_max: Duration::from_millis(500),
+        policies: BackpressurePolicies::default(),
+    };
+    let books = vec![SourceBooks::default(); channels.len()];
+    (Intake::new(channels, limits, Arc::clone(&live)), books, live)
+}
+
+fn turn(intake: &mut Intake, books: &mut [SourceBooks]) -> Option<(usize, Vec<CollectionEvent>)> {
+    let mut events = Vec::new();
+    match intake.poll_turn(&mut Context::from_waker(Waker::noop()), books, &mut events, 10) {
+        Poll::Ready(source) => Some((source, events)),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn a_queue_is_divided_without_losing_a_place() {
+    assert_eq!([1, 2, 10, 1000].map(divide), [(1, 1), (1, 1), (5, 5), (256, 744)]);
+}
+
+#[test]
+fn a_flood_takes_one_share_before_each_other_source_had_its_turn() {
+    let (flood, flood_rx) = mpsc::channel(100);
+    let (quiet, quiet_rx) = mpsc::channel(100);
+    for pid in 0..100 {
+        flood.try_send(event(pid)).unwrap();
+    }
+    quiet.try_send(event(7)).unwrap();
+    let (mut intake, mut books, _) = intake(vec![flood_rx, quiet_rx]);
+    let turns: Vec<_> = (0..3)
+        .map(|_| turn(&mut intake, &mut books).map(|(source, events)| (source, events.len())).unwrap())
+        .collect();
+    assert_eq!(turns, [(0, 10), (1, 1), (0, 10)]);
+}
+
+/// While the sinks are busy each source fills a queue of its own.
+#[tokio::test(start_paused = true)]
+async fn a_flood_fills_its_own_queue_and_leaves_another_its_place_and_order() {
+    let (flood, flood_rx) = mpsc::channel(100);
+    let (quiet, quiet_rx) = mpsc::channel(100);
+    let (mut intake, mut books, live) = intake(vec![flood_rx, quiet_rx]);
+    for pid in 0..100 {
+        flood.try_send(event(pid)).unwrap();
+    }
+    for pid in 0..40 {
+        quiet.try_send(event(pid)).unwrap();
+    }
+    let stalled = tokio::time::sleep(Duration::from_millis(100));
+    intake.fill_during(&mut books, true, stalled).await;
+    assert_eq!(intake.inlets[0].stage.len(), 51, "the queue, and one held");
+    assert_eq!(intake.inlets[1].stage.len(), 40);
+    assert_eq!(live.source(0).queued_events(), 100);
+    assert!(live.health().sources.iter().all(|source| source.reasons[0].text.contains("reached 20 events")));
+    let mut quiets = Vec::new();
+    while let Some((source, events)) = turn(&mut intake, &mut books) {
+        if source == 1 {
+            quiets.extend(events);
+        }
+    }
+    assert!(quiets.into_iter().eq((0..40).map(event)));
+    assert_eq!(live.source(0).received(), 100);
+    assert!(live.health().sources.iter().all(|source| source.reasons.is_empty()));
+}
+
+/// 500 ms of a sink that takes nothing is as long as a source is made to wait.
+#[tokio::test(start_paused = true)]
+async fn a_stalled_sink_holds_a_source_for_the_configured_wait_and_not_longer() {
+    let (tx, rx) = mpsc::channel(10);
+    let (mut intake, mut books, live) = intake(vec![rx]);
+    let begun = Instant::now();
+    let source = tokio::spawn(async move {
+        for pid in 0..200 {
+            tx.send(event(pid)).await.unwrap();
+        }
+        begun.elapsed()
+    });
+    let stalled = tokio::time::sleep(Duration::from_secs(2));
+    intake.fill_during(&mut books, true, stalled).await;
+    let waited = source.await.unwrap();
+    assert!((Duration::from_millis(500)..Duration::from_millis(510)).contains(&waited), "{waited:?}");
+    let dropped = books[0].all().dropped_for(super::super::books::DropReason::Backpressure);
+    assert_eq!((live.source(0).received(), dropped), (200, 150));
+    let reasons: Vec<_> = live.health().sources[0].reasons.iter().map(|reason| reason.text.clone()).collect();
+    assert_eq!(reasons, ["its queue has reached 20 events", "events are dropped for want of room"]);
+}
+
+#[test]
+fn the_rest_is_read_completely_although_a_place_is_reserved() {
+    let (tx, rx) = mpsc::channel(10);
+    for pid in 0..5 {
+        tx.try_send(event(pid)).unwrap();
+    }
+    let _permit = tx.try_reserve().unwrap();
+    let (mut intake, mut books, _) = intake(vec![rx]);
+    intake.close();
+    let mut shares = Vec::new();
+    loop {
+        let mut events = Vec::new();
+        let Some(source) = intake.take_rest(&mut books, &mut events, 3) else { break };
+        shares.push((source, events.len()));
+    }
+    assert_eq!(shares, [(0, 3), (0, 2)]);
+}

@@ -1,0 +1,183 @@
+use super::*;
+use crate::event::{EventClass, FilesystemEvent, PerformanceEvent, ProcessEvent};
+use crate::source::SourceCaps;
+use crate::test_events::kernel_event;
+
+const WAIT: Duration = Duration::from_millis(500);
+
+fn stage(events_max: usize, policies: BackpressurePolicies) -> Stage {
+    let bytes_max = 1024 * 1024;
+    Stage::new(StageLimits { events_max, bytes_max, threshold: 4, wait_max: WAIT, policies })
+}
+
+fn process(pid: u32) -> CollectionEvent {
+    CollectionEvent::Process(ProcessEvent { pid, ..ProcessEvent::default() })
+}
+
+fn file() -> CollectionEvent {
+    CollectionEvent::Filesystem(FilesystemEvent::default())
+}
+
+fn measurement() -> CollectionEvent {
+    CollectionEvent::Performance(PerformanceEvent::default())
+}
+
+fn numbered(seq: u64) -> CollectionEvent {
+    CollectionEvent::Kernel(Box::new(kernel_event(seq)))
+}
+
+fn dropped(books: &SourceBooks) -> u64 {
+    books.all().dropped_for(DropReason::Backpressure)
+}
+
+fn taken(stage: &mut Stage, books: &mut SourceBooks) -> Vec<CollectionEvent> {
+    let mut events = Vec::new();
+    while !stage.is_empty() {
+        stage.take(10, Instant::now(), books, &mut events);
+    }
+    events
+}
+
+#[test]
+fn an_event_without_room_waits_its_time_and_is_dropped_and_booked() {
+    let (mut stage, mut books) = (stage(2, BackpressurePolicies::default()), SourceBooks::default());
+    let start = Instant::now();
+    for pid in 0..3 {
+        stage.offer(process(pid), 0, start, &mut books);
+    }
+    assert!(!stage.reads(), "the third is held, and the channel waits behind it");
+    assert_eq!(stage.drops_at(), Some(start + WAIT));
+    stage.retry(start + WAIT - Duration::from_millis(1), &mut books);
+    assert_eq!((stage.reads(), dropped(&books)), (false, 0));
+    stage.retry(start + WAIT, &mut books);
+    assert_eq!((stage.reads(), dropped(&books)), (true, 1));
+    stage.offer(process(3), 0, start + WAIT, &mut books);
+    assert_eq!((stage.reads(), dropped(&books)), (true, 2), "nothing waits again until there was room");
+    assert_eq!(taken(&mut stage, &mut books), [process(0), process(1)]);
+}
+
+#[test]
+fn room_in_time_saves_the_event_that_waits() {
+    let (mut stage, mut books) = (stage(2, BackpressurePolicies::default()), SourceBooks::default());
+    let start = Instant::now();
+    for pid in 0..3 {
+        stage.offer(process(pid), 0, start, &mut books);
+    }
+    let mut events = Vec::new();
+    stage.take(1, start + WAIT, &mut books, &mut events);
+    assert!(stage.reads());
+    stage.offer(process(3), 0, start + WAIT, &mut books);
+    stage.retry(start + WAIT + WAIT / 2, &mut books);
+    assert!(!stage.reads(), "its own time has begun with the new shortage");
+    events.extend(taken(&mut stage, &mut books));
+    assert_eq!(events, [process(0), process(1), process(2), process(3)]);
+    assert_eq!(dropped(&books), 0);
+}
+
+#[test]
+fn what_waits_for_ever_is_never_dropped() {
+    let (mut stage, mut books) = (stage(1, BackpressurePolicies::default()), SourceBooks::default());
+    let start = Instant::now();
+    for seq in 0..2 {
+        stage.offer(numbered(seq), 0, start, &mut books);
+    }
+    stage.retry(start + WAIT * 1000, &mut books);
+    assert_eq!((stage.reads(), stage.drops_at(), dropped(&books)), (false, None, 0));
+    assert_eq!(taken(&mut stage, &mut books), [numbered(0), numbered(1)]);
+}
+
+#[test]
+fn bytes_bound_it_as_well_and_an_event_larger_than_all_is_refused() {
+    let (mut stage, mut books) = (stage(1000, BackpressurePolicies::default()), SourceBooks::default());
+    let now = Instant::now();
+    let big = |len: usize| {
+        CollectionEvent::Process(ProcessEvent { name: "n".repeat(len), ..ProcessEvent::default() })
+    };
+    for _ in 0..3 {
+        stage.offer(big(400_000), 0, now, &mut books);
+        assert!(stage.bytes() <= stage.limits.bytes_max, "{}", stage.bytes());
+    }
+    assert_eq!((stage.len(), stage.reads()), (3, false), "two in the queue and one held");
+    let mut other = Stage::new(stage.limits);
+    other.offer(big(1024 * 1024), 0, now, &mut books);
+    assert_eq!((other.len(), books.all().dropped_for(DropReason::Oversize)), (0, 1));
+}
+
+#[test]
+fn the_newest_of_the_lowest_priority_makes_room_for_a_higher_one() {
+    let policies = BackpressurePolicies::default()
+        .with_domains(SourceCaps::FILESYSTEM | SourceCaps::PERFORMANCE, BackpressurePolicy::Drop);
+    let (mut stage, mut books) = (stage(4, policies), SourceBooks::default());
+    let now = Instant::now();
+    for event in [measurement(), file(), measurement(), process(1)] {
+        stage.offer(event, 0, now, &mut books);
+    }
+    stage.offer(process(2), 0, now, &mut books);
+    assert_eq!(dropped(&books), 1);
+    assert_eq!(taken(&mut stage, &mut books), [measurement(), file(), process(1), process(2)]);
+}
+
+#[test]
+fn an_event_puts_none_of_its_own_priority_out() {
+    let (mut stage, mut books) = (stage(1, BackpressurePolicies::default()), SourceBooks::default());
+    let start = Instant::now();
+    stage.offer(process(1), 0, start, &mut books);
+    stage.offer(process(2), 0, start, &mut books);
+    stage.retry(start + WAIT, &mut books);
+    assert_eq!(taken(&mut stage, &mut books), [process(1)], "the newest goes");
+}
+
+#[test]
+fn what_never_waits_is_dropped_from_the_threshold_on() {
+    let policies =
+        BackpressurePolicies::default().with_domains(SourceCaps::PERFORMANCE, BackpressurePolicy::Drop);
+    let (mut stage, mut books) = (stage(100, policies), SourceBooks::default());
+    let now = Instant::now();
+    for _ in 0..10 {
+        stage.offer(measurement(), 0, now, &mut books);
+    }
+    assert_eq!((stage.len(), dropped(&books)), (4, 6));
+    stage.offer(process(1), 0, now, &mut books);
+    assert_eq!(stage.len(), 5, "room beyond the threshold is for others");
+    let mut behind = Stage::new(stage.limits);
+    behind.offer(measurement(), 4, now, &mut books);
+    assert_eq!(behind.len(), 0, "what is still in the channel counts");
+}
+
+/// A stream with holes that are not told just before what follows them breaks the contract.
+#[test]
+fn losses_stand_where_the_dropped_events_would_have_been() {
+    let policies =
+        BackpressurePolicies::default().with_numbered(EventClass::Process, BackpressurePolicy::WaitThenDrop);
+    let (mut stage, mut books) = (stage(3, policies), SourceBooks::default());
+    let start = Instant::now();
+    let mut events = Vec::new();
+    for seq in 0..50 {
+        let now = start + WAIT * u32::try_from(seq).unwrap();
+        stage.retry(now, &mut books);
+        stage.offer(numbered(seq), 0, now, &mut books);
+        if seq % 7 == 6 {
+            stage.take(2, now, &mut books, &mut events);
+        }
+    }
+    stage.retry(start + WAIT * 100, &mut books);
+    events.extend(taken(&mut stage, &mut books));
+    let (mut next, mut lost) = (0, 0);
+    for event in &events {
+        match event {
+            CollectionEvent::Kernel(event) => {
+                assert_eq!(event.seq, next, "a hole that was not told before");
+                next += 1;
+            }
+            CollectionEvent::Loss(loss) => {
+                let gap = loss.gap.as_ref().unwrap();
+                assert_eq!(gap.first_seq, next);
+                next = gap.last_seq + 1;
+                lost += loss.count;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((next, lost), (50, dropped(&books)));
+    assert!(lost > 10, "{lost}");
+}

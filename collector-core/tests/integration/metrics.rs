@@ -1,0 +1,72 @@
+//! Metrics, as a scrape sees them.
+
+use crate::support::{Behaviour, TestSink, TestSource, collector, config};
+use collector_core::{SourceCaps, SubscriptionOptions};
+use std::collections::BTreeSet;
+
+/// The value of the one series that begins so.
+fn value(text: &str, series: &str) -> f64 {
+    let mut found =
+        text.lines().filter(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+    let line = found.next().unwrap_or_else(|| panic!("no {series} in\n{text}"));
+    assert_eq!(found.next(), None, "a series twice makes a scrape invalid");
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn counters_are_read_at_the_scrape_and_add_up() {
+    let mut collector = collector(config());
+    collector.register(Box::new(TestSource::sends("good", 70))).unwrap();
+    collector.register(Box::new(TestSource::sends("liar", 5).caps(SourceCaps::NETWORK))).unwrap();
+    let (sink, mut recorded) = TestSink::new("flaky", Behaviour::Fails { from: 1, until: 2 });
+    collector.add_sink(sink);
+    let handle = collector.handle();
+    assert_eq!(handle.encode_metrics().unwrap(), "# EOF\n", "nothing runs");
+    let _twice =
+        [handle.subscribe(SubscriptionOptions::default()), handle.subscribe(SubscriptionOptions::default())];
+    let running = tokio::spawn(collector.run_to_report());
+    recorded.until_offered(2).await;
+    handle.shutdown();
+    let report = running.await.unwrap().unwrap();
+    let text = handle.encode_metrics().unwrap();
+    let delivered = value(&text, r#"collector_events_total{source="good",fate="delivered"}"#);
+    let dropped = value(&text, r#"collector_events_total{source="good",fate="dropped"}"#);
+    assert_eq!((delivered as u64, (delivered + dropped) as u64), (report.sources[0].delivered, 70));
+    let refused = r#"collector_dropped_events_total{source="liar",reason="capability_violation"}"#;
+    assert_eq!(value(&text, refused) as u64, 5);
+    assert_eq!(value(&text, r#"collector_received_events_total{source="good"}"#) as u64, 70);
+    assert_eq!(value(&text, r#"collector_sink_failed_batches_total{sink="flaky"}"#) as u64, 1);
+    assert_eq!(value(&text, r#"collector_queue_events{source="good"}"#) as u64, 0);
+    assert!(value(&text, "collector_resident_memory_bytes") > 1e6);
+    assert!(value(&text, "collector_cpu_seconds_total") >= 0.0);
+    assert!(value(&text, "collector_batches_total") >= 2.0);
+}
+
+#[tokio::test]
+async fn names_have_the_prefix_and_a_type_and_labels_are_closed() {
+    let mut collector = collector(config());
+    collector.register(Box::new(TestSource::sends("a", 1))).unwrap();
+    let (sink, mut recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let handle = collector.handle();
+    let _subscription = handle.subscribe(SubscriptionOptions::default());
+    let running = tokio::spawn(collector.run_to_report());
+    recorded.until_events(2).await;
+    let text = handle.encode_metrics().unwrap();
+    handle.shutdown();
+    running.await.unwrap().unwrap();
+    let known = BTreeSet::from(["source", "sink", "subscription", "fate", "reason", "state"]);
+    let mut series = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("collector_"), "{line}");
+        assert!(series.insert(line.rsplit_once(' ').unwrap().0), "twice: {line}");
+        let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
+        for label in labels.split(',').filter(|label| !label.is_empty()) {
+            assert!(known.contains(label.split_once('=').unwrap().0), "{line}");
+        }
+    }
+    let types = text.lines().filter(|line| line.starts_with("# TYPE collector_")).count();
+    assert!(series.len() > 30 && types >= 18, "{} series, {types} types", series.len());
+    assert!(text.contains("# TYPE collector_events counter"), "the crate appends _total itself");
+    assert!(text.ends_with("# EOF\n"));
+}
