@@ -174,12 +174,16 @@ impl Intake {
     fn tell_depth(&mut self, source: usize) {
         let inlet = &mut self.inlets[source];
         let events = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
-        self.live.source(source).publish_queue(events, inlet.stage.bytes());
-        if !inlet.pressed && events >= self.threshold {
+        let full = inlet.stage.is_full();
+        self.live.source(source).publish_queue(events, inlet.stage.bytes(), full);
+        if !inlet.pressed && (full || events >= self.threshold) {
             inlet.pressed = true;
-            let text = format!("its queue has reached {} events", self.threshold);
+            let text = match full {
+                true => "its queue is full".to_owned(),
+                false => format!("its queue has reached {} events", self.threshold),
+            };
             self.live.set(source, Condition::Backpressure, text);
-        } else if inlet.pressed && events <= self.threshold / 2 {
+        } else if inlet.pressed && !full && events <= self.threshold / 2 {
             inlet.pressed = false;
             self.live.clear(source, Condition::Backpressure);
         }
@@ -230,7 +234,7 @@ impl Intake {
                 into.push(event);
             }
             let left = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
-            self.live.source(source).publish_queue(left, inlet.stage.bytes());
+            self.live.source(source).publish_queue(left, inlet.stage.bytes(), false);
             if into.len() > before {
                 return Some(source);
             }

@@ -41,6 +41,8 @@ pub(crate) struct LiveSource {
     internal: AtomicU64,
     pending: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
+    /// Its queue has no room.
+    full: AtomicBool,
     queued_events: AtomicUsize,
     queued_bytes: AtomicUsize,
     queued_bytes_peak: AtomicUsize,
@@ -116,7 +118,9 @@ impl Live {
             processed += source.delivered() + source.internal() + source.pending() + dropped;
             errors += dropped + source.failures() + source.health_failures();
             stats.active_components += usize::from(source.is_active());
-            fullest = fullest.max(source.queued_events());
+            // Where events are being dropped, the channel before a full queue is empty.
+            let depth = if source.full.load(Relaxed) { usize::MAX } else { source.queued_events() };
+            fullest = fullest.max(depth);
         }
         stats.events_processed = usize::try_from(processed).unwrap_or(usize::MAX);
         stats.errors_total = usize::try_from(errors).unwrap_or(usize::MAX);
@@ -147,6 +151,7 @@ impl LiveSource {
             internal: AtomicU64::new(0),
             pending: AtomicU64::new(0),
             dropped: std::array::from_fn(|_| AtomicU64::new(0)),
+            full: AtomicBool::new(false),
             queued_events: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
             queued_bytes_peak: AtomicUsize::new(0),
@@ -197,7 +202,8 @@ impl LiveSource {
     }
 
     /// The batcher's alone.
-    pub(super) fn publish_queue(&self, events: usize, bytes: usize) {
+    pub(super) fn publish_queue(&self, events: usize, bytes: usize, full: bool) {
+        self.full.store(full, Relaxed);
         self.queued_events.store(events, Relaxed);
         self.queued_bytes.store(bytes, Relaxed);
         if bytes > self.queued_bytes_peak() {

@@ -73,6 +73,11 @@ impl Stage {
         self.bytes
     }
 
+    /// Whether an event found no room, and there has been none since.
+    pub(super) fn is_full(&self) -> bool {
+        self.full_since.is_some()
+    }
+
     /// Whether a further event may be read from the channel.
     pub(super) fn reads(&self) -> bool {
         self.held.is_none()

@@ -4,7 +4,7 @@ mod sink;
 mod source;
 
 pub(crate) use sink::{Behaviour, TestSink};
-pub(crate) use source::TestSource;
+pub(crate) use source::{Ledger, TestSource};
 
 use collector_core::event::{EventClass, Exit, KernelBody, Namespaces, Origin, ProcessContext};
 use collector_core::{CollectionEvent, Collector, CollectorConfig, KernelEvent, RunReport};
