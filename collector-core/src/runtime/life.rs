@@ -11,6 +11,7 @@ use crate::source::{EventSource, SourceCaps};
 use backon::ExponentialBackoff;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -74,6 +75,8 @@ pub(super) struct Life {
     pub(super) in_start: bool,
     /// Told when `start` has run up to its first wait.
     pub(super) begun: Option<oneshot::Receiver<()>>,
+    /// The same, for who only wants to look.
+    pub(super) has_begun: Arc<AtomicBool>,
     /// `stop` was called and has not returned.
     pub(super) in_stop: bool,
     /// A check was asked and has not been answered.
@@ -134,7 +137,9 @@ impl Life {
             Doing::Starting { probe_at, probe_wait, .. } if *probe_at <= now => {
                 *probe_wait *= 2;
                 *probe_at = now + *probe_wait;
-                if self.checking { Due::Nothing } else { Due::Probe }
+                // A start that has set up nothing yet, as it had no turn, cannot be asked.
+                let may_ask = !self.checking && self.has_begun.load(Ordering::Acquire);
+                if may_ask { Due::Probe } else { Due::Nothing }
             }
             Doing::Waiting { until, .. } if *until <= now => Due::Restart,
             _ => Due::Nothing,

@@ -8,6 +8,7 @@ use crate::restart::RestartPolicy;
 use crate::source::EventSource;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +62,7 @@ impl Supervisor {
                 doing: Doing::Ended,
                 in_start: false,
                 begun: None,
+                has_begun: Arc::default(),
                 in_stop: false,
                 checking: false,
                 outcome: None,
@@ -79,8 +81,10 @@ impl Supervisor {
     fn spawn_start(&mut self, index: usize, tx: mpsc::Sender<CollectionEvent>, now: Instant) {
         let life = &mut self.lives[index];
         let source = Arc::clone(&life.registered.source);
-        let (has_begun, begun) = oneshot::channel();
+        let (tell_begun, begun) = oneshot::channel();
         life.begun = Some(begun);
+        life.has_begun = Arc::default();
+        let has_begun = Begun { told: tell_begun, seen: Arc::clone(&life.has_begun) };
         life.begins(now, self.terms.startup_timeout);
         self.starts.spawn(index, start(source, tx, has_begun));
     }
@@ -188,16 +192,23 @@ impl Supervisor {
     }
 }
 
+/// What is told when a start has run up to its first wait.
+struct Begun {
+    told: oneshot::Sender<()>,
+    seen: Arc<AtomicBool>,
+}
+
 /// Runs the source's `start` and tells when it has run up to its first wait.
 async fn start(
     source: Arc<dyn EventSource>,
     tx: mpsc::Sender<CollectionEvent>,
-    has_begun: oneshot::Sender<()>,
+    has_begun: Begun,
 ) -> anyhow::Result<()> {
     let mut start = source.start(tx);
     let first = poll_fn(|cx| Poll::Ready(start.as_mut().poll(cx))).await;
+    has_begun.seen.store(true, Ordering::Release);
     // Nobody listens if the run is over by now.
-    let _ = has_begun.send(());
+    let _ = has_begun.told.send(());
     match first {
         Poll::Ready(result) => result,
         Poll::Pending => start.await,

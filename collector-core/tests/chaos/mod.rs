@@ -36,7 +36,7 @@ fn any_collector(dice: &mut Dice, world: &World) -> Collector {
         collector.register(Box::new(source)).unwrap();
     }
     for sink in world.sinks(dice) {
-        collector.add_sink(sink);
+        collector.add_sink(Box::new(sink));
     }
     if dice.one_in(3) {
         // Never read: nobody may notice.
@@ -107,7 +107,7 @@ fn sources_that_all_fail_end_the_run_with_balanced_books() {
         for source in world.doomed(&mut dice) {
             collector.register(Box::new(source)).unwrap();
         }
-        collector.add_sink(world.steady_sink());
+        collector.add_sink(Box::new(world.steady_sink()));
         let report =
             tokio::time::timeout(CASE_MAX, collector.run_to_report()).await.expect("it ends").unwrap();
         assert_eq!(report.ended, EndReason::AllSourcesFailed);

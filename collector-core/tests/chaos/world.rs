@@ -50,18 +50,18 @@ impl World {
         NAMES[..count].iter().map(source).collect()
     }
 
-    pub(crate) fn sinks(&self, dice: &mut Dice) -> Vec<Box<ChaosSink>> {
+    pub(crate) fn sinks(&self, dice: &mut Dice) -> Vec<ChaosSink> {
         (0..dice.below(3)).map(|_| self.sink(Some(dice.split()))).collect()
     }
 
-    pub(crate) fn steady_sink(&self) -> Box<ChaosSink> {
+    pub(crate) fn steady_sink(&self) -> ChaosSink {
         self.sink(None)
     }
 
-    fn sink(&self, dice: Option<Dice>) -> Box<ChaosSink> {
+    fn sink(&self, dice: Option<Dice>) -> ChaosSink {
         let taken = Arc::<Mutex<Vec<CollectionEvent>>>::default();
         self.taken.lock().unwrap().push(Arc::clone(&taken));
-        Box::new(ChaosSink { dice, taken, trouble: Trouble::None })
+        ChaosSink { dice, taken, trouble: Trouble::None }
     }
 
     fn keep(&self, source: TestSource) -> TestSource {

@@ -5,7 +5,7 @@ use collector_core::{SourceCaps, SubscriptionOptions};
 use std::collections::BTreeSet;
 
 /// The value of the one series that begins so.
-fn value(text: &str, series: &str) -> f64 {
+fn value<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str, series: &str) -> T {
     let mut found =
         text.lines().filter(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
     let line = found.next().unwrap_or_else(|| panic!("no {series} in\n{text}"));
@@ -29,17 +29,17 @@ async fn counters_are_read_at_the_scrape_and_add_up() {
     handle.shutdown();
     let report = running.await.unwrap().unwrap();
     let text = handle.encode_metrics().unwrap();
-    let delivered = value(&text, r#"collector_events_total{source="good",fate="delivered"}"#);
-    let dropped = value(&text, r#"collector_events_total{source="good",fate="dropped"}"#);
-    assert_eq!((delivered as u64, (delivered + dropped) as u64), (report.sources[0].delivered, 70));
+    let delivered: u64 = value(&text, r#"collector_events_total{source="good",fate="delivered"}"#);
+    let dropped: u64 = value(&text, r#"collector_events_total{source="good",fate="dropped"}"#);
+    assert_eq!((delivered, delivered + dropped), (report.sources[0].delivered, 70));
     let refused = r#"collector_dropped_events_total{source="liar",reason="capability_violation"}"#;
-    assert_eq!(value(&text, refused) as u64, 5);
-    assert_eq!(value(&text, r#"collector_received_events_total{source="good"}"#) as u64, 70);
-    assert_eq!(value(&text, r#"collector_sink_failed_batches_total{sink="flaky"}"#) as u64, 1);
-    assert_eq!(value(&text, r#"collector_queue_events{source="good"}"#) as u64, 0);
-    assert!(value(&text, "collector_resident_memory_bytes") > 1e6);
-    assert!(value(&text, "collector_cpu_seconds_total") >= 0.0);
-    assert!(value(&text, "collector_batches_total") >= 2.0);
+    assert_eq!(value::<f64>(&text, refused).to_string(), "5");
+    assert_eq!(value::<f64>(&text, r#"collector_received_events_total{source="good"}"#).to_string(), "70");
+    assert_eq!(value::<f64>(&text, r#"collector_sink_failed_batches_total{sink="flaky"}"#).to_string(), "1");
+    assert_eq!(value::<f64>(&text, r#"collector_queue_events{source="good"}"#).to_string(), "0");
+    assert!(value::<f64>(&text, "collector_resident_memory_bytes") > 1e6);
+    assert!(value::<f64>(&text, "collector_cpu_seconds_total") >= 0.0);
+    assert!(value::<f64>(&text, "collector_batches_total") >= 2.0);
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ mod sink;
 mod source;
 
 pub(crate) use sink::{Behaviour, TestSink};
-pub(crate) use source::{Ledger, TestSource};
+#[allow(unused_imports, reason = "only the chaos tests name it")]
+pub(crate) use source::Ledger;
+pub(crate) use source::TestSource;
 
 use collector_core::event::{EventClass, Exit, KernelBody, Namespaces, Origin, ProcessContext};
 use collector_core::{CollectionEvent, Collector, CollectorConfig, KernelEvent, RunReport};

@@ -107,7 +107,7 @@ async fn a_stalled_sink_holds_a_source_for_the_configured_wait_and_not_longer() 
     let dropped = books[0].all().dropped_for(super::super::books::DropReason::Backpressure);
     assert_eq!((live.source(0).received(), dropped), (200, 150));
     let reasons: Vec<_> = live.health().sources[0].reasons.iter().map(|reason| reason.text.clone()).collect();
-    assert_eq!(reasons, ["its queue is full", "events are dropped for want of room"]);
+    assert_eq!(reasons, ["its queue has reached 20 events", "events are dropped for want of room"]);
 }
 
 #[test]
