@@ -6,6 +6,7 @@ use super::report::{HookReport, Status, Unserved};
 use crate::failure::{Failure, exit_code};
 use crate::kernel::{LoadError, Refusal, blind_without};
 use collector_common::{Class, Hook, Rung};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 const SAY_MORE: &str = "run it again with -vv, which says how far it comes";
 
@@ -55,12 +56,18 @@ pub(super) fn of_hook(hook: Hook, refusal: &Refusal) -> String {
 
 /// Where all capabilities are there and the kernel refuses even so.
 fn general(refusal: &Refusal) -> String {
-    let cure = if refusal.is_permission() {
-        "something stronger than capabilities forbids it: kernel lockdown (boot without lockdown=confidentiality), \
-         a seccomp filter (allow bpf and perf_event_open), an LSM's policy, or before Linux 5.11 the limit on locked \
-         memory (LimitMEMLOCK=infinity)"
+    if !refusal.is_permission() {
+        return "this kernel does not take it; `collectord programs -vv` has the verifier's log".to_owned();
+    }
+    let limited = getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft != RLIM_INFINITY);
+    let memlock = if limited {
+        "lift the limit on locked memory, which kernels before 5.11 charge maps to (`ulimit -l unlimited`, \
+         LimitMEMLOCK=infinity, or CAP_SYS_RESOURCE); if that is not it, "
     } else {
-        "this kernel does not take it; `collectord programs -vv` has the verifier's log"
+        ""
     };
-    cure.to_owned()
+    format!(
+        "{memlock}something stronger than capabilities forbids it: kernel lockdown (boot without \
+         lockdown=confidentiality), a seccomp filter (allow bpf and perf_event_open), or an LSM's policy"
+    )
 }
