@@ -65,9 +65,9 @@ enum Command {
         /// Also test on Debian 12's own 6.1 and on the newest kernel Debian has.
         #[arg(long)]
         matrix: bool,
-        /// Run the virtual machines all at once: for a machine with more than two idle cores.
+        /// Run the virtual machines one after the other, not two at a time: each takes 1 GiB.
         #[arg(long)]
-        side_by_side: bool,
+        one_by_one: bool,
         /// Passed to the test programs: a filter, or flags such as --exact.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -107,12 +107,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bench(arguments) => bench::run(&repo, &arguments)?,
         Command::Load(load) => bench::load::run(&load)?,
         Command::Ci => return Ok(ci::run(&repo)),
-        Command::Test { part, setup, matrix, side_by_side, arguments } => {
+        Command::Test { part, setup, matrix, one_by_one, arguments } => {
             let mut report = report::Report::default();
             if setup {
                 report.step("setup", |_| setup::install());
             }
-            let machines = vm::Machines { matrix, side_by_side };
+            let machines = vm::Machines { matrix, one_by_one };
             suites::run(&repo, part, machines, &arguments, &mut report);
             return Ok(report.close());
         }
