@@ -25,6 +25,26 @@ pub struct TypeIds {
     pub callback: u32,
     /// `struct dentry`
     pub dentry: u32,
+    /// `struct sock`
+    pub sock: u32,
+    /// `struct inet_sock`
+    pub inet_sock: u32,
+    /// `struct socket`
+    pub socket: u32,
+}
+
+/// What differs between architectures: numbers that no BTF tells.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Arch {
+    /// Number of `connect` in the native ABI.
+    pub connect: u32,
+    /// Numbers of `connect` and `socketcall` in the compat ABI; `u32::MAX` for one that it does not have.
+    pub compat_connects: [u32; 2],
+    /// Name of the native ABI ([`crate::ABI_X86_64`] and others).
+    pub native_abi: u32,
+    /// Name of the compat ABI.
+    pub compat_abi: u32,
 }
 
 /// Which events are wanted: values of one filter are alternatives, filters combine with AND.
@@ -75,6 +95,8 @@ pub struct Config {
     pub regs_bytes: u32,
     /// The bit at `task_compat`: `TS_COMPAT` on x86, `TIF_32BIT` on arm64.
     pub compat_mask: u32,
+    /// What differs between architectures.
+    pub arch: Arch,
 }
 
 impl Config {
@@ -90,7 +112,17 @@ impl Config {
             reserved: 0,
         },
         offsets: Offsets::NONE,
-        types: TypeIds { task: 0, bprm: 0, file: 0, mount: 0, callback: 0, dentry: 0 },
+        types: TypeIds {
+            task: 0,
+            bprm: 0,
+            file: 0,
+            mount: 0,
+            callback: 0,
+            dentry: 0,
+            sock: 0,
+            inet_sock: 0,
+            socket: 0,
+        },
         self_pid: 0,
         quiet_hooks: 0,
         fork_threads: 0,
@@ -100,5 +132,6 @@ impl Config {
         task_regs_helper: 0,
         regs_bytes: 0,
         compat_mask: 0,
+        arch: Arch { connect: 0, compat_connects: [0; 2], native_abi: 0, compat_abi: 0 },
     };
 }

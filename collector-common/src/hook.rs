@@ -1,7 +1,7 @@
 //! The attached programs: one row each. A hook is also a numbering stream: a program is not entered twice on one CPU, so
 //! numbers and scratch of one hook need no atomics, whatever can interrupt it. Since 6.1 the kernel sees to that (a raw
 //! tracepoint's program that is active on the CPU is skipped, and the skip counted); before, these tracepoints ran with
-//! preemption off, and all of them are hit by tasks only.
+//! preemption off, and all of them are hit by tasks only, but for `TcpEnd`, which guards itself.
 
 /// The class of an event: each has rings of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,4 +105,10 @@ hooks! {
     Fork = 1: Process, RawTracepoint, "sched_process_fork", "fork";
     /// A task ended.
     Exit = 2: Process, RawTracepoint, "sched_process_exit", "exit";
+    /// A TCP socket begins to connect: always in the caller's context.
+    TcpBegin = 3: Network, RawTracepoint, "inet_sock_set_state", "tcp_begin", program "tcp_begin";
+    /// A TCP attempt is decided: in any context.
+    TcpEnd = 4: Network, RawTracepoint, "inet_sock_set_state", "tcp_end", program "tcp_end";
+    /// A native `connect` call returns.
+    ConnectExit = 5: Network, Tracepoint, "sys_exit_connect", "connect_exit";
 }

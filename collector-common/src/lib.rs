@@ -17,13 +17,15 @@ mod record;
 mod slots;
 mod table;
 
-pub use config::{COMM_BYTES, Config, FILTER_LEN_MAX, Filters, TypeIds};
+pub use config::{Arch, COMM_BYTES, Config, FILTER_LEN_MAX, Filters, TypeIds};
 pub use hook::{Class, Hook, Rung};
 pub use offsets::{Field, Offsets};
 pub use record::{
-    ARGV_BYTES_MAX, ExecRecord, ExitRecord, FORK_THREAD, ForkRecord, MissingField, NAME_BYTES_MAX,
-    PATH_BYTES_MAX, PATH_COMPONENTS_MAX, PATH_TRUNCATED, PATH_UNREACHABLE, PathLen, RecordHeader, TaskRecord,
-    missing,
+    ABI_AARCH32, ABI_AARCH64, ABI_IA32, ABI_NONE, ABI_X86_64, ARGV_BYTES_MAX, CONNECT_LATENCY, CONNECT_LOCAL,
+    CONNECT_NATIVE, CONNECT_NONBLOCKING, CONNECT_REMOTE, CONNECT_TOLD, COOKIE_OWN, ConnectRecord, ExecRecord,
+    ExitRecord, FORK_THREAD, ForkRecord, IP_BYTES, MissingField, NAME_BYTES_MAX, PATH_BYTES_MAX,
+    PATH_COMPONENTS_MAX, PATH_TRUNCATED, PATH_UNREACHABLE, PathLen, RESULT_FAILED, RESULT_OK, RESULT_PENDING,
+    RESULT_UNSEEN, RecordHeader, SOCKADDR_BYTES_MAX, TaskRecord, missing,
 };
 pub use slots::{DROP_REASONS, DropReason, StreamSlot};
 pub use table::{DecodeError, Record, RecordKind};

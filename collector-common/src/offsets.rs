@@ -178,4 +178,48 @@ offsets! {
     regs_arg4: ["pt_regs.r8", "pt_regs.regs[4]"];
     /// Number of the system call.
     regs_number: ["pt_regs.orig_ax", "pt_regs.syscallno"];
+    /// PF_KTHREAD and others.
+    task_flags: ["task_struct.flags"];
+    /// Open files.
+    task_files: ["task_struct.files"];
+    /// The table of descriptors.
+    files_fdt: ["files_struct.fdt"];
+    /// Its files.
+    fdt_files: ["fdtable.fd"];
+    /// Its length.
+    fdt_max: ["fdtable.max_fds"];
+    /// A socket, for files of sockets.
+    file_private: ["file.private_data"];
+    /// Kind of file.
+    inode_mode: ["inode.i_mode"];
+    /// The socket's file.
+    socket_file: ["socket.file"];
+    /// The socket's other half.
+    socket_sk: ["socket.sk"];
+    /// Address family.
+    sock_family: ["sock.__sk_common.skc_family"];
+    /// Remote port, in network byte order.
+    sock_dport: ["sock.__sk_common.skc_dport"];
+    /// Local port.
+    sock_num: ["sock.__sk_common.skc_num"];
+    /// Remote IPv4 address.
+    sock_daddr: ["sock.__sk_common.skc_daddr"];
+    /// Local IPv4 address.
+    sock_rcv_saddr: ["sock.__sk_common.skc_rcv_saddr"];
+    /// Remote IPv6 address; only with CONFIG_IPV6.
+    sock_v6_daddr: ["sock.__sk_common.skc_v6_daddr"], optional;
+    /// Local IPv6 address; only with CONFIG_IPV6.
+    sock_v6_rcv_saddr: ["sock.__sk_common.skc_v6_rcv_saddr"], optional;
+    /// Cookie, 0 until somebody asks for it.
+    sock_cookie: ["sock.__sk_common.skc_cookie.counter"];
+    /// Protocol.
+    sock_protocol: ["sock.sk_protocol"];
+    /// Type.
+    sock_type: ["sock.sk_type"];
+    /// Pending error.
+    sock_err: ["sock.sk_err"];
+    /// What user space has of it.
+    sock_socket: ["sock.sk_socket"];
+    /// Local port in network byte order, also when the socket is unhashed already.
+    inet_sport: ["inet_sock.inet_sport"];
 }

@@ -21,6 +21,47 @@ pub const PATH_UNREACHABLE: u32 = 2;
 /// Fork flag: the child is a thread of the parent's process.
 pub const FORK_THREAD: u32 = 1;
 
+/// Most bytes of a socket address (`sockaddr_storage`).
+pub const SOCKADDR_BYTES_MAX: u32 = 128;
+/// Bytes of an IP address in a record: IPv4 in the first four.
+pub const IP_BYTES: usize = 16;
+
+/// Connect flag: the socket was set not to wait.
+pub const CONNECT_NONBLOCKING: u32 = 1;
+/// Connect flag: the local address is known.
+pub const CONNECT_LOCAL: u32 = 1 << 1;
+/// Connect flag: the remote address stands in the record, not in the text.
+pub const CONNECT_REMOTE: u32 = 1 << 2;
+/// Connect flag: the latency is known.
+pub const CONNECT_LATENCY: u32 = 1 << 3;
+/// Connect flag, for the programs alone: a native `connect` call began it.
+pub const CONNECT_NATIVE: u32 = 1 << 30;
+/// Connect flag, for the programs alone: it was told when it began.
+pub const CONNECT_TOLD: u32 = 1 << 31;
+
+/// A bit in cookies of the collector's own making, for sockets whose cookie the kernel has not made.
+pub const COOKIE_OWN: u64 = 1 << 63;
+
+/// Came out well.
+pub const RESULT_OK: u16 = 1;
+/// Not decided yet.
+pub const RESULT_PENDING: u16 = 2;
+/// Failed; the record's `error` says with what, 0 if nobody said.
+pub const RESULT_FAILED: u16 = 3;
+/// The hook does not see how it ends.
+pub const RESULT_UNSEEN: u16 = 4;
+
+/// No system call's ABI, or not known.
+pub const ABI_NONE: u16 = 0;
+/// 64-bit x86.
+pub const ABI_X86_64: u16 = 1;
+/// 32-bit x86.
+pub const ABI_IA32: u16 = 2;
+/// 64-bit ARM.
+pub const ABI_AARCH64: u16 = 3;
+/// 32-bit ARM.
+pub const ABI_AARCH32: u16 = 4;
+
 /// Stands first in every record. 32 bytes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -172,6 +213,45 @@ pub struct ExitRecord {
     pub reserved: u32,
 }
 
+/// A connection was asked for, or an earlier one is decided. Text: the socket address as the caller gave it, where
+/// `CONNECT_REMOTE` is not set.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct ConnectRecord {
+    /// Common to all records.
+    pub header: RecordHeader,
+    /// The caller.
+    pub task: TaskRecord,
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// From the begin to the decision, ns.
+    pub latency_ns: u64,
+    /// Local address in network byte order.
+    pub local: [u64; 2],
+    /// Remote address in network byte order.
+    pub remote: [u64; 2],
+    /// Errno, positive.
+    pub error: u32,
+    /// `CONNECT_NONBLOCKING` and the others.
+    pub flags: u32,
+    /// Address family of the socket.
+    pub family: u16,
+    /// The socket's protocol.
+    pub protocol: u16,
+    /// The socket's type (`SOCK_STREAM` and others).
+    pub socket_type: u16,
+    /// Local port.
+    pub local_port: u16,
+    /// Remote port.
+    pub remote_port: u16,
+    /// `RESULT_OK` and the others.
+    pub result: u16,
+    /// `ABI_X86_64` and the others.
+    pub abi: u16,
+    /// Text bytes.
+    pub text_len: u16,
+}
+
 /// A bit of [`RecordHeader::missing`] and the field it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MissingField {
@@ -197,14 +277,17 @@ pub mod missing {
     pub const EXEC_INTERP: u32 = 1 << 4;
     /// The script's file.
     pub const EXEC_SCRIPT: u32 = 1 << 5;
+    /// The address that the caller gave.
+    pub const CONNECT_REMOTE: u32 = 1 << 6;
 
     /// Every bit, with its field.
-    pub const FIELDS: [MissingField; 6] = [
+    pub const FIELDS: [MissingField; 7] = [
         MissingField { bit: EXEC_ARGV, field: "exec.argv" },
         MissingField { bit: EXEC_FILENAME, field: "exec.filename" },
         MissingField { bit: EXEC_PATH, field: "exec.path" },
         MissingField { bit: EXEC_CWD, field: "exec.cwd" },
         MissingField { bit: EXEC_INTERP, field: "exec.interp" },
         MissingField { bit: EXEC_SCRIPT, field: "exec.script" },
+        MissingField { bit: CONNECT_REMOTE, field: "connect.remote" },
     ];
 }

@@ -13,14 +13,17 @@ pub enum DropReason {
     NoScratch,
     /// The record would not have fitted its buffer.
     Oversize,
+    /// The map that holds what is under way was full.
+    MapFull,
 }
 
 /// Number of reasons.
-pub const DROP_REASONS: usize = 4;
+pub const DROP_REASONS: usize = 5;
 
 impl DropReason {
     /// Every reason, in the order of its slot.
-    pub const ALL: [Self; DROP_REASONS] = [Self::RingFull, Self::NoRing, Self::NoScratch, Self::Oversize];
+    pub const ALL: [Self; DROP_REASONS] =
+        [Self::RingFull, Self::NoRing, Self::NoScratch, Self::Oversize, Self::MapFull];
 
     /// The reason's name in the native format.
     pub const fn name(self) -> &'static str {
@@ -29,6 +32,7 @@ impl DropReason {
             Self::NoRing => "no_ring",
             Self::NoScratch => "no_scratch",
             Self::Oversize => "oversize",
+            Self::MapFull => "map_full",
         }
     }
 }
@@ -41,8 +45,10 @@ pub struct StreamSlot {
     pub generated: u64,
     /// Numbers whose event was lost, by [`DropReason`].
     pub dropped: [u64; DROP_REASONS],
-    /// Room for further reasons, so that a slot stays one cache line.
-    pub reserved: [u64; 7 - DROP_REASONS],
+    /// 1 while a program that guards itself runs.
+    pub active: u64,
+    /// Runs that such a program left at once, because it was interrupted by itself.
+    pub missed: u64,
 }
 
 const _: () = assert!(size_of::<StreamSlot>() == 64);

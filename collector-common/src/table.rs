@@ -1,7 +1,7 @@
 //! The record kinds: one row each. The kind's number, its name and its parser derive from the row.
 
 use crate::hook::Hook;
-use crate::record::{ExecRecord, ExitRecord, ForkRecord, RecordHeader};
+use crate::record::{ConnectRecord, ExecRecord, ExitRecord, ForkRecord, RecordHeader};
 use zerocopy::FromBytes;
 
 /// Why bytes from a ring are not a record.
@@ -120,4 +120,8 @@ records! {
     Fork = 2: ForkRecord, "fork", text [];
     /// A process ended.
     Exit = 3: ExitRecord, "exit", text [];
+    /// A connection was asked for.
+    Connect = 4: ConnectRecord, "connect", text [text_len];
+    /// A connection that was told as pending is decided.
+    ConnectResult = 5: ConnectRecord, "connect_result", text [text_len];
 }

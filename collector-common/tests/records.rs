@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
 use collector_common::{
-    Config, DROP_REASONS, DecodeError, DropReason, ExecRecord, ExitRecord, ForkRecord, Hook, Offsets,
-    PathLen, Record, RecordHeader, RecordKind, StreamSlot, TaskRecord, missing,
+    Config, ConnectRecord, DROP_REASONS, DecodeError, DropReason, ExecRecord, ExitRecord, ForkRecord, Hook,
+    Offsets, PathLen, Record, RecordHeader, RecordKind, StreamSlot, TaskRecord, missing,
 };
 use std::collections::BTreeSet;
 use zerocopy::IntoBytes;
@@ -67,6 +67,12 @@ fn record(kind: RecordKind) -> Aligned {
         RecordKind::Exit => {
             Aligned::new(ExitRecord { header: header(kind, Hook::Exit, 0), ..Default::default() }.as_bytes())
         }
+        RecordKind::Connect | RecordKind::ConnectResult => {
+            let text = b"\x01\0/run/socket";
+            let header = header(kind, Hook::ConnectExit, text.len());
+            let record = ConnectRecord { header, text_len: 13, ..Default::default() };
+            Aligned::new(&[record.as_bytes(), text].concat())
+        }
     }
 }
 
@@ -90,7 +96,8 @@ fn hooks_are_numbered_densely_and_found_by_number() {
 
 #[test]
 fn hooks_have_targets_and_streams_of_their_own() {
-    let targets: BTreeSet<_> = Hook::ALL.iter().map(|hook| (hook.rung().name(), hook.target())).collect();
+    let targets: BTreeSet<_> =
+        Hook::ALL.iter().map(|hook| (hook.rung().name(), hook.target(), hook.program())).collect();
     assert_eq!(targets.len(), Hook::ALL.len());
     let streams: BTreeSet<_> = Hook::ALL.iter().map(|hook| (hook.class(), hook.stream())).collect();
     assert_eq!(streams.len(), Hook::ALL.len());
@@ -302,7 +309,7 @@ impl Random {
 fn no_bytes_make_parse_panic_or_give_text_that_is_not_there() {
     for seed in 0..300_000_u64 {
         let mut random = Random(seed);
-        let mut bytes = match random.below(4) {
+        let mut bytes = match random.below(1 + RecordKind::ALL.len()) {
             // Nothing but noise.
             0 => Aligned::new(
                 &(0..random.below(400)).map(|_| random.next().to_le_bytes()[0]).collect::<Vec<_>>(),
@@ -325,6 +332,9 @@ fn no_bytes_make_parse_panic_or_give_text_that_is_not_there() {
             Record::Exec(record, text) => (record.header, RecordKind::Exec.fixed_len(), text),
             Record::Fork(record, text) => (record.header, RecordKind::Fork.fixed_len(), text),
             Record::Exit(record, text) => (record.header, RecordKind::Exit.fixed_len(), text),
+            Record::Connect(record, text) | Record::ConnectResult(record, text) => {
+                (record.header, RecordKind::Connect.fixed_len(), text)
+            }
         };
         assert_eq!(header.hook, hook as u16, "seed {seed}");
         assert_eq!(header.len as usize, fixed_len + text.len(), "seed {seed}");

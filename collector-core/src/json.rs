@@ -4,6 +4,7 @@
 //! line separator and no character that changes the writing direction other than escaped, so it is safe on a terminal.
 //! Text that is not valid UTF-8 stands lossily under its name and exactly, in base64, under the name with `_b64`.
 
+mod connect;
 mod kernel;
 mod sink;
 mod text;

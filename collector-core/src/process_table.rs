@@ -125,7 +125,7 @@ impl ProcessTable {
         match &event.body {
             KernelBody::Exec(exec) => self.exec(process, exec),
             KernelBody::Fork(fork) if !fork.thread => self.fork(process, fork),
-            KernelBody::Fork(_) => {}
+            KernelBody::Fork(_) | KernelBody::Connect(_) | KernelBody::ConnectResult(_) => {}
             KernelBody::Exit(_) => self.exit(process.pid, process.start_ns, event.ktime_ns),
         }
         if let Some(entry) = self.entry(process.pid, process.start_ns) {

@@ -13,6 +13,7 @@
 #![no_std]
 #![no_main]
 
+mod connect;
 mod exec;
 mod exit;
 mod filter;
@@ -20,10 +21,12 @@ mod fork;
 mod log;
 mod path;
 mod raw;
+mod sock;
+mod syscall;
 mod task;
 
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::macros::{raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use raw::{Direct, Portable};
 
 #[raw_tracepoint]
@@ -54,6 +57,36 @@ pub fn sched_process_exit_direct(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn sched_process_exit_portable(ctx: RawTracePointContext) -> i32 {
     exit::record::<Portable>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn tcp_begin_direct(ctx: RawTracePointContext) -> i32 {
+    connect::begin::<Direct>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn tcp_begin_portable(ctx: RawTracePointContext) -> i32 {
+    connect::begin::<Portable>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn tcp_end_direct(ctx: RawTracePointContext) -> i32 {
+    connect::end::<Direct>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn tcp_end_portable(ctx: RawTracePointContext) -> i32 {
+    connect::end::<Portable>(&ctx)
+}
+
+#[tracepoint]
+pub fn sys_exit_connect_direct(ctx: TracePointContext) -> u32 {
+    connect::exit::<Direct>(&ctx)
+}
+
+#[tracepoint]
+pub fn sys_exit_connect_portable(ctx: TracePointContext) -> u32 {
+    connect::exit::<Portable>(&ctx)
 }
 
 /// Returns the caller's process id in the initial pid namespace: the loader runs it once by hand (`BPF_PROG_TEST_RUN`)

@@ -7,6 +7,7 @@ use crate::rig::{Rig, Skip};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use collector_tests::stream::{Ending, check};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -129,10 +130,12 @@ impl Stream {
         self.lines.iter().filter(move |line| line.kind() == kind)
     }
 
-    /// A number of the summary's process class.
+    /// A number of the summary, over all classes.
     pub(crate) fn summed(&self, counter: &str) -> Result<u64> {
         let summary = self.lines.last().context("a stream has lines")?;
-        summary.number(&format!("classes.process.{counter}"))
+        let classes = summary.find("classes").and_then(Value::as_object).context("a summary has classes")?;
+        let counts = classes.values().map(|books| books[counter].as_u64().context("a counter is a number"));
+        counts.sum()
     }
 
     /// The one event of this kind about this child: none, and two, are failures.

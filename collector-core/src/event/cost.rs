@@ -1,6 +1,6 @@
 //! What an event costs while it waits.
 
-use super::{CollectionEvent, Exec, KernelBody, KernelEvent, LossEvent, Text};
+use super::{CollectionEvent, Endpoint, Exec, KernelBody, KernelEvent, LossEvent, Text};
 use std::mem::size_of;
 
 impl CollectionEvent {
@@ -49,6 +49,12 @@ fn kernel_text(event: &KernelEvent) -> usize {
         KernelBody::Exec(exec) => exec_text(exec),
         // These have none.
         KernelBody::Fork(_) | KernelBody::Exit(_) => 0,
+        KernelBody::Connect(connect) => {
+            [&connect.local, &connect.remote].into_iter().flatten().map(Endpoint::text_len).sum()
+        }
+        KernelBody::ConnectResult(decided) => {
+            [&decided.local, &decided.remote].into_iter().flatten().map(Endpoint::text_len).sum()
+        }
     };
     event.process.name.as_bytes().len() + body
 }

@@ -3,7 +3,8 @@
 //! Compact on purpose: plain numbers, one shared [`Origin`] per hook, one shared [`ProcessIdentity`] per process, and
 //! text as slices of a buffer that many events share.
 
-use super::seed::ProcessEvent;
+use super::connect::{Connect, ConnectResult, Endpoint};
+use super::seed::{NetworkEvent, ProcessEvent};
 use super::text::Text;
 use crate::source::SourceCaps;
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,8 @@ pub enum MissingReason {
     Fault,
     /// This kernel has no such value.
     Unsupported,
+    /// The hook that saw the event does not see this.
+    Unseen,
 }
 
 impl MissingReason {
@@ -133,6 +136,7 @@ impl MissingReason {
         match self {
             Self::Fault => "fault",
             Self::Unsupported => "unsupported",
+            Self::Unseen => "unseen",
         }
     }
 }
@@ -211,10 +215,6 @@ pub struct ProcessIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the event is boxed as a whole; a second allocation per exec buys nothing"
-)]
 pub enum KernelBody {
     /// A program was started.
     Exec(Exec),
@@ -222,6 +222,10 @@ pub enum KernelBody {
     Fork(Fork),
     /// A process ended.
     Exit(Exit),
+    /// A connection was asked for.
+    Connect(Connect),
+    /// A connection that was told as pending is decided.
+    ConnectResult(ConnectResult),
 }
 
 impl KernelBody {
@@ -231,6 +235,8 @@ impl KernelBody {
             Self::Exec(_) => "exec",
             Self::Fork(_) => "fork",
             Self::Exit(_) => "exit",
+            Self::Connect(_) => "connect",
+            Self::ConnectResult(_) => "connect_result",
         }
     }
 }
@@ -336,6 +342,7 @@ impl KernelEvent {
         let exec = match &self.body {
             KernelBody::Exec(exec) => Some(exec),
             KernelBody::Fork(_) | KernelBody::Exit(_) => None,
+            KernelBody::Connect(_) | KernelBody::ConnectResult(_) => return None,
         };
         let exe = exec
             .and_then(|exec| exec.path.as_ref())
@@ -357,6 +364,34 @@ impl KernelEvent {
             file_exists: exec.is_some_and(|exec| exec.fileless == Some(false)),
             timestamp: self.time(),
             ..ProcessEvent::default()
+        })
+    }
+
+    /// The event as the struct that seed-style consumers know, if it is about a connection.
+    pub fn as_network(&self) -> Option<NetworkEvent> {
+        let (cookie, protocol, local, remote, result) = match &self.body {
+            KernelBody::Connect(body) => {
+                (body.socket_cookie, body.protocol_name(), &body.local, &body.remote, body.result)
+            }
+            // Only TCP is told as pending and then decided.
+            KernelBody::ConnectResult(body) => {
+                (Some(body.socket_cookie), "tcp".into(), &body.local, &body.remote, Some(body.result))
+            }
+            _ => return None,
+        };
+        let address = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(|end| end.to_text().into_owned());
+        Some(NetworkEvent {
+            connection_id: cookie.map_or_else(
+                || format!("{}:{}:{}", self.origin.stream, self.cpu, self.seq),
+                |cookie| cookie.to_string(),
+            ),
+            source_addr: address(local).unwrap_or_default(),
+            dest_addr: address(remote).unwrap_or_default(),
+            protocol: protocol.into_owned(),
+            state: result.map_or("unknown", |result| result.name()).to_owned(),
+            pid: Some(self.process.pid),
+            timestamp: self.time(),
+            ..NetworkEvent::default()
         })
     }
 }

@@ -4,6 +4,7 @@
 //! consumers of the framework build as literals; the others hold what those cannot: a kernel event with its exact
 //! bytes and numbering, a loss, coverage, and the summary at the end.
 
+mod connect;
 mod cost;
 mod errno;
 mod kernel;
@@ -11,6 +12,8 @@ mod seed;
 mod text;
 mod told;
 
+pub(crate) use connect::hex;
+pub use connect::{AddressFamily, Connect, ConnectOutcome, ConnectResult, Endpoint};
 pub use errno::Errno;
 pub use kernel::{
     Abi, EventClass, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
@@ -48,7 +51,7 @@ pub enum CollectionEvent {
 
 impl CollectionEvent {
     /// The event's type: "process", "network", "filesystem", "performance", or for the framework's own variants the
-    /// native event name ("exec", "exit", "fork", "loss", "coverage", "summary").
+    /// native event name ("exec", "exit", "fork", "connect", "connect_result", "loss", "coverage", "summary").
     pub fn event_type(&self) -> &'static str {
         match self {
             Self::Process(_) => "process",

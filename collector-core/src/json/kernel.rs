@@ -1,5 +1,6 @@
 //! Kernel events as JSON.
 
+use super::connect::{connect, connect_result};
 use super::text::{base64_string, boolean, bytes_lossy, device, hex_16, text_member};
 use super::{JsonEncoder, key, number, object, string};
 use crate::event::{Abi, Exec, Exit, Fork, KernelBody, KernelEvent, ProcessContext, Script};
@@ -34,6 +35,14 @@ impl JsonEncoder {
             KernelBody::Exit(body) => {
                 key!(out, "exit");
                 object(out, |out| exit(body, out));
+            }
+            KernelBody::Connect(body) => {
+                key!(out, "connect");
+                object(out, |out| connect(body, out));
+            }
+            KernelBody::ConnectResult(body) => {
+                key!(out, "connect_result");
+                object(out, |out| connect_result(body, out));
             }
         }
         derived.write(out);
@@ -148,7 +157,7 @@ fn exe(event: &KernelEvent, derived: &mut Derived, out: &mut Vec<u8>) {
     let identity = event.identity.as_ref();
     let (path, file) = match &event.body {
         KernelBody::Exec(exec) => (exec.path.as_ref(), exec.dev.zip(exec.ino).or(event.process.exe)),
-        KernelBody::Fork(_) | KernelBody::Exit(_) => {
+        _ => {
             let path = identity.and_then(|identity| identity.exe.as_ref());
             derived.exe = path.is_some();
             let file = event.process.exe.or_else(|| {

@@ -2,9 +2,10 @@
 
 use collector_core::accounting::{ClassAccount, Reasons};
 use collector_core::event::{
-    Abi, ClassCoverage, CoverageEvent, EventClass, Exec, Exit, Fork, HookCoverage, KernelBody, LossEvent,
-    LossGap, Missing, MissingReason, Namespaces, Origin, ProcessContext, ProcessIdentity, Script,
-    SummaryEvent, Text, Truncated,
+    Abi, AddressFamily, ClassCoverage, Connect, ConnectOutcome, ConnectResult, CoverageEvent, Endpoint,
+    Errno, EventClass, Exec, Exit, Fork, HookCoverage, KernelBody, LossEvent, LossGap, Missing,
+    MissingReason, Namespaces, Origin, ProcessContext, ProcessIdentity, Script, SummaryEvent, Text,
+    Truncated,
 };
 use collector_core::{
     CollectionEvent, FilesystemEvent, KernelEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
@@ -145,7 +146,7 @@ fn any_kernel() -> impl Strategy<Value = KernelEvent> {
     let abi = of(select(vec![Abi::X86_64, Abi::Ia32, Abi::X32, Abi::Aarch64, Abi::Aarch32]));
     let identity = of((of(text()), file(), of(text()))
         .prop_map(|(exe, exe_file, parent_name)| Arc::new(ProcessIdentity { exe, exe_file, parent_name })));
-    let reason = select(vec![MissingReason::Fault, MissingReason::Unsupported]);
+    let reason = select(vec![MissingReason::Fault, MissingReason::Unsupported, MissingReason::Unseen]);
     let missing = vec((select(vec!["exec.cwd", "process.name"]), reason), 0..3).prop_map(|missing| {
         missing.into_iter().map(|(field, reason)| Missing { field: field.into(), reason }).collect::<Vec<_>>()
     });
@@ -239,7 +240,63 @@ fn any_body() -> impl Strategy<Value = KernelBody> {
         2 => exec.prop_map(KernelBody::Exec),
         1 => fork.prop_map(KernelBody::Fork),
         1 => exit.prop_map(KernelBody::Exit),
+        1 => any_connect().prop_map(KernelBody::Connect),
+        1 => any_connect_result().prop_map(KernelBody::ConnectResult),
     ]
+}
+
+fn any_endpoint() -> impl Strategy<Value = Endpoint> {
+    prop_oneof![
+        2 => (any::<std::net::IpAddr>(), of(any::<u16>())).prop_map(|(addr, port)| Endpoint::ip(addr, port)),
+        1 => (any::<std::net::Ipv4Addr>(), of(any::<u16>()))
+            .prop_map(|(addr, port)| Endpoint::ip(addr.to_ipv6_mapped().into(), port)),
+        1 => text().prop_map(Endpoint::Path),
+        1 => text().prop_map(Endpoint::Abstract),
+        1 => text().prop_map(Endpoint::Raw),
+        1 => (any::<u32>(), of(any::<u32>())).prop_map(|(addr, port)| Endpoint::Numbered { addr, port }),
+    ]
+}
+
+fn any_outcome() -> impl Strategy<Value = ConnectOutcome> {
+    use ConnectOutcome as Is;
+    select(vec![Is::Ok, Is::Refused, Is::Timeout, Is::Unreachable, Is::Reset, Is::Pending, Is::Error])
+}
+
+fn any_connect() -> impl Strategy<Value = Connect> {
+    let ends = (of(any_endpoint()), of(any_endpoint()));
+    let numbers = (any::<[u16; 3]>(), of(any::<u64>()), of(any::<u64>()), any::<bool>());
+    (ends, of(any_outcome()), of(any::<i32>()), numbers).prop_map(
+        |((local, remote), result, errno, (kinds, latency_ns, socket_cookie, nonblocking))| {
+            let [family, protocol, socket_type] = kinds;
+            let (family, errno) = (AddressFamily(family), errno.map(Errno));
+            Connect {
+                family,
+                protocol,
+                socket_type,
+                local,
+                remote,
+                result,
+                errno,
+                latency_ns,
+                socket_cookie,
+                nonblocking,
+            }
+        },
+    )
+}
+
+fn any_connect_result() -> impl Strategy<Value = ConnectResult> {
+    let ends = (of(any_endpoint()), of(any_endpoint()));
+    (any::<u64>(), ends, any_outcome(), of(any::<i32>()), of(any::<u64>())).prop_map(
+        |(socket_cookie, (local, remote), result, errno, latency_ns)| ConnectResult {
+            socket_cookie,
+            local,
+            remote,
+            result,
+            errno: errno.map(Errno),
+            latency_ns,
+        },
+    )
 }
 
 fn any_process() -> impl Strategy<Value = ProcessEvent> {

@@ -4,12 +4,16 @@
 //! The verifier proves memory safety of the result on every load; what stands here keeps Rust's own rules beside it.
 #![allow(unsafe_code)]
 
+mod address;
+pub(crate) mod attempts;
 mod number;
 mod reader;
 mod regs;
 mod scratch;
 
-pub(crate) use number::{Number, first_exit, is_quiet};
+pub(crate) use address::AddressScratch;
+pub(crate) use attempts::CALL_OVER;
+pub(crate) use number::{Guard, Number, first_exit, is_quiet};
 pub(crate) use reader::{Direct, Portable, Reader};
 #[allow(unused_imports)]
 pub(crate) use regs::{Registers, is_compat, syscall_result};
@@ -72,6 +76,15 @@ pub(crate) fn current_cgroup_id() -> u64 {
 pub(crate) fn now_ns() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { helper::bpf_ktime_get_boot_ns() }
+}
+
+/// Reads 2 bytes of kernel memory; 0 if they cannot be read.
+#[inline(always)]
+pub(crate) fn probe_u16(address: u64) -> u16 {
+    let mut value = 0u16;
+    // SAFETY: as for `probe_u32`, with 2 bytes.
+    unsafe { helper::bpf_probe_read_kernel((&raw mut value).cast(), 2, address as *const _) };
+    value
 }
 
 /// Reads 4 bytes of kernel memory; 0 if they cannot be read. For addresses that are computed at run time, which a

@@ -54,13 +54,50 @@ pub(crate) struct Number {
     hook: Hook,
 }
 
+/// Kept while a program runs that can be interrupted by itself: a softirq on the same CPU. The kernel itself sees to
+/// that since 6.1, and before it nobody does.
+pub(crate) struct Guard {
+    slot: *mut StreamSlot,
+}
+
+impl Guard {
+    /// `None` if the program is active on this CPU already; that run is counted.
+    #[inline(always)]
+    pub(crate) fn enter(hook: Hook) -> Option<Self> {
+        let slot = slot(hook)?.1;
+        // SAFETY: the slot belongs to this CPU and this program; an interruption leaves the word as it found it.
+        if unsafe { read_volatile(&raw const (*slot).active) } != 0 {
+            // SAFETY: as above; what it interrupts does not write this word.
+            unsafe { write_volatile(&raw mut (*slot).missed, read_volatile(&raw const (*slot).missed) + 1) };
+            return None;
+        }
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*slot).active, 1) };
+        Some(Self { slot })
+    }
+}
+
+impl Drop for Guard {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: as in `enter`.
+        unsafe { write_volatile(&raw mut (*self.slot).active, 0) };
+    }
+}
+
+/// This CPU, and its slot for a hook.
+#[inline(always)]
+fn slot(hook: Hook) -> Option<(u32, *mut StreamSlot)> {
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { helper::bpf_get_smp_processor_id() };
+    Some((cpu, COUNTERS.get_ptr_mut(cpu * Hook::ALL.len() as u32 + hook as u32)?))
+}
+
 impl Number {
     /// Takes the next number of this CPU and hook.
     #[inline(always)]
     pub(crate) fn take(hook: Hook) -> Option<Self> {
-        // SAFETY: the helper has no preconditions.
-        let cpu = unsafe { helper::bpf_get_smp_processor_id() };
-        let slot = COUNTERS.get_ptr_mut(cpu * Hook::ALL.len() as u32 + hook as u32)?;
+        let (cpu, slot) = slot(hook)?;
         // SAFETY: the slot belongs to this CPU and this program, which is not entered twice; userspace only reads.
         let seq = unsafe { read_volatile(&raw const (*slot).generated) };
         // SAFETY: as above.

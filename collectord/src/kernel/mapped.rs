@@ -91,4 +91,9 @@ impl Slots {
         }
         (self.words.word(first).load(Ordering::Acquire), dropped)
     }
+
+    /// Runs that a program left at once, because it was interrupted by itself.
+    pub fn missed(&self, cpu: usize, hook: usize) -> u64 {
+        self.words.word((cpu * self.hooks + hook + 1) * SLOT_WORDS - 1).load(Ordering::Acquire)
+    }
 }

@@ -1,5 +1,6 @@
 //! From the committed object to attached programs and their rings.
 
+mod arch;
 mod btf;
 mod kfunc;
 mod layout;

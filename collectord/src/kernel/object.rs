@@ -5,7 +5,7 @@ use super::mapped::{MappedWords, Slots};
 use super::program;
 use super::refusal::{Refusal, missing_capabilities};
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
-use super::{OBJECT, kfunc};
+use super::{OBJECT, arch, kfunc};
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
@@ -18,6 +18,9 @@ use zerocopy::IntoBytes;
 
 /// Inode of the initial pid namespace, a constant of the kernel (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NS_INODE: u64 = 0xefff_fffc;
+
+/// TCP attempts that are followed at once.
+const TCP_ATTEMPTS_MAX: u32 = 16_384;
 
 /// A family of readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,8 @@ pub fn via(hook: Hook) -> String {
 /// What a class is blind to without this hook; `None` if the class cannot be served without it.
 pub fn blind_without(hook: Hook) -> Option<&'static str> {
     match hook {
-        Hook::Exec | Hook::Fork | Hook::Exit => None,
+        Hook::Exec | Hook::Fork | Hook::Exit | Hook::TcpBegin | Hook::TcpEnd => None,
+        Hook::ConnectExit => Some("connect-other-than-tcp"),
     }
 }
 
@@ -169,7 +173,7 @@ impl KernelObject {
         classes.sort_unstable();
         classes.dedup();
         let plans = RingPlan::all(&classes, online_cpus()?, &options.rings)?;
-        let ebpf = load_object(&layout, options, own_pid(&layout)?)?;
+        let ebpf = load_object(&layout, options, own_pid(&layout)?, &classes)?;
         let mut object = Self {
             ebpf,
             layout,
@@ -347,8 +351,14 @@ fn make_rings(ebpf: &mut Ebpf, plan: &RingPlan) -> Result<Vec<RingBuf<MapData>>,
         .collect()
 }
 
-/// Parses the object, writes its constants, creates its maps. No program is loaded yet.
-pub(super) fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32) -> Result<Ebpf, LoadError> {
+/// Parses the object, writes its constants, creates its maps, with room for what `classes` keep. No program is loaded
+/// yet.
+pub(super) fn load_object(
+    layout: &Layout,
+    options: &LoadOptions,
+    self_pid: u32,
+    classes: &[Class],
+) -> Result<Ebpf, LoadError> {
     let config = Config {
         filters: options.filters,
         offsets: layout.offsets,
@@ -362,6 +372,7 @@ pub(super) fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32)
         task_regs_helper: u32::from(layout.task_regs_helper),
         regs_bytes: layout.regs_bytes,
         compat_mask: layout.compat_mask,
+        arch: arch::table(),
     };
     let mut object = object_bytes(options)?;
     match layout.rdonly_cast {
@@ -377,6 +388,7 @@ pub(super) fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32)
     let slots =
         u32::try_from(cpus * Hook::ALL.len()).map_err(|_| LoadError::Unsupported(format!("{cpus} cpus")))?;
     let rings = u32::try_from(cpus).unwrap_or(u32::MAX);
+    let attempts = if classes.contains(&Class::Network) { TCP_ATTEMPTS_MAX } else { 1 };
     EbpfLoader::new()
         // Nothing is relocated by the loader: the layout is resolved above.
         .btf(None)
@@ -386,6 +398,8 @@ pub(super) fn load_object(layout: &Layout, options: &LoadOptions, self_pid: u32)
         .map_max_entries("PROCESS_RINGS", rings)
         .map_max_entries("NETWORK_RINGS", rings)
         .map_max_entries("FILE_RINGS", rings)
+        .map_max_entries("ATTEMPTS", attempts)
+        .map_max_entries("CLAIMS", attempts)
         .load(&object)
         .map_err(refused("the maps"))
 }
@@ -412,7 +426,7 @@ fn own_pid(layout: &Layout) -> Result<u32, LoadError> {
         return Ok(std::process::id());
     }
     // Inside a container only the kernel can tell: a program of the object returns it when it is run by hand.
-    let mut ebpf = load_object(layout, &LoadOptions::default(), 0)?;
+    let mut ebpf = load_object(layout, &LoadOptions::default(), 0, &[])?;
     let program = ebpf.program_mut("own_pid").ok_or_else(|| absent("own_pid"))?;
     let program: &mut RawTracePoint = program.try_into().map_err(refused("own_pid"))?;
     program.load().map_err(|error| explain("program own_pid".to_owned(), Refusal::of_program(&error)))?;

@@ -53,7 +53,7 @@ impl KernelObject {
     /// If the object itself cannot be loaded.
     pub fn report(options: &LoadOptions) -> Result<Vec<ProgramReport>, LoadError> {
         let layout = Layout::read(options.btf.as_deref())?;
-        let mut ebpf = load_object(&layout, options, 0)?;
+        let mut ebpf = load_object(&layout, options, 0, &[])?;
         let mut reports = Vec::new();
         for (hook, readers) in every_program() {
             let name = program_name(hook, readers);
@@ -78,7 +78,7 @@ impl KernelObject {
 /// If the object itself cannot be loaded.
 pub fn try_hooks(options: &LoadOptions, mut told: impl FnMut(HookTrial)) -> Result<(), LoadError> {
     let layout = Layout::read(options.btf.as_deref())?;
-    let mut ebpf = load_object(&layout, options, 0)?;
+    let mut ebpf = load_object(&layout, options, 0, &[])?;
     for (hook, readers) in every_program() {
         let name = program_name(hook, readers);
         let tried = match program::load(&mut ebpf, &name, hook) {

@@ -3,12 +3,12 @@
 
 use bytes::{Bytes, BytesMut};
 use collector_common::{
-    ExecRecord, ExitRecord, ForkRecord, Hook, Offsets, PATH_TRUNCATED, PathLen, Record, RecordHeader,
-    TaskRecord, missing,
+    ABI_AARCH32, ABI_AARCH64, ABI_IA32, ABI_X86_64, ExecRecord, ExitRecord, ForkRecord, Hook, Offsets,
+    PATH_TRUNCATED, PathLen, Record, RecordHeader, TaskRecord, missing,
 };
 use collector_core::event::{
-    Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin, ProcessContext,
-    Script, Text, Truncated,
+    Abi, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
+    ProcessContext, Script, Text, Truncated,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -67,26 +67,40 @@ impl Converter {
         let origin = Arc::clone(self.origins.get(hook as usize)?.as_ref()?);
         let internal = self.internal.get(hook as usize).copied().unwrap_or(false);
         let mut truncated = Vec::new();
+        let mut unseen = Vec::new();
+        let mut abi = None;
         let (header, task, body) = match record {
             Record::Exec(record, text) => {
                 (&record.header, &record.task, KernelBody::Exec(self.exec(record, text, &mut truncated)))
             }
             Record::Fork(record, _) => (&record.header, &record.task, KernelBody::Fork(fork(record))),
             Record::Exit(record, _) => (&record.header, &record.task, KernelBody::Exit(exit(record))),
+            Record::Connect(record, text) => {
+                abi = abi_of(record.abi);
+                let body = KernelBody::Connect(self.connect(record, text, &mut unseen));
+                (&record.header, &record.task, body)
+            }
+            Record::ConnectResult(record, text) => {
+                abi = abi_of(record.abi);
+                let body = KernelBody::ConnectResult(self.connect_result(record, text));
+                (&record.header, &record.task, body)
+            }
         };
+        // An event for the collector itself holds no more than the process table needs.
+        let mut missing = if internal { Vec::new() } else { self.missing(header, task) };
+        missing.extend(unseen);
         Some(KernelEvent {
             origin,
             ktime_ns: header.ktime_ns,
             wall_ns: self.wall_ns(header.ktime_ns),
             cpu: header.cpu,
             seq: header.seq,
-            abi: None,
+            abi,
             internal,
             process: self.process(task),
             identity: None,
             body,
-            // An event for the collector itself holds no more than the process table needs.
-            missing: if internal { Vec::new() } else { self.missing(header, task) },
+            missing,
             truncated,
         })
     }
@@ -231,6 +245,16 @@ fn exit(record: &ExitRecord) -> Exit {
     Exit { status: record.status, duration_ns: record.header.ktime_ns.saturating_sub(record.task.start_ns) }
 }
 
+fn abi_of(number: u16) -> Option<Abi> {
+    match number {
+        ABI_X86_64 => Some(Abi::X86_64),
+        ABI_IA32 => Some(Abi::Ia32),
+        ABI_AARCH64 => Some(Abi::Aarch64),
+        ABI_AARCH32 => Some(Abi::Aarch32),
+        _ => None,
+    }
+}
+
 fn fault(field: &'static str) -> Missing {
     Missing { field: Cow::Borrowed(field), reason: MissingReason::Fault }
 }
@@ -242,6 +266,8 @@ fn set(value: u32) -> Option<u32> {
 fn without_nul(bytes: &[u8]) -> &[u8] {
     bytes.strip_suffix(b"\0").unwrap_or(bytes)
 }
+
+mod connect;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

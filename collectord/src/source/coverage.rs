@@ -12,7 +12,9 @@ fn always_blind(class: Class) -> &'static [&'static str] {
         // Calls of exec that failed, and through which system call ABI a program was started: the kernel has set the
         // new program's by then.
         Class::Process => &["exec-failed", "exec-abi"],
-        Class::Network | Class::File => &[],
+        // Datagrams that are sent with an address, and what io_uring and calls of another ABI connect without TCP.
+        Class::Network => &["udp-sendmsg", "connect-other-abi"],
+        Class::File => &[],
     }
 }
 

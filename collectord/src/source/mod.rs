@@ -217,6 +217,7 @@ impl EventSource for KernelSource {
             for cpu in 0..self.slots.cpus() {
                 let (generated, dropped) = self.slots.read(cpu, attached.hook as usize);
                 account.generated += generated;
+                account.missed += self.slots.missed(cpu, attached.hook as usize);
                 for (reason, count) in DropReason::ALL.iter().zip(dropped).filter(|(_, count)| *count > 0) {
                     *account.dropped_kernel.entry(reason.name().to_owned()).or_default() += count;
                 }
@@ -226,7 +227,7 @@ impl EventSource for KernelSource {
         if !drained {
             account.in_ring = account.generated.saturating_sub(dropped + account.read);
         }
-        account.missed = object.missed(self.class);
+        account.missed += object.missed(self.class);
         Some([(event_class(self.class), account)].into())
     }
 }

@@ -171,7 +171,7 @@ mod simulation;
 mod tests {
     use super::*;
 
-    const FULL: [u64; DROP_REASONS] = [3, 0, 0, 0];
+    const FULL: [u64; DROP_REASONS] = [3, 0, 0, 0, 0];
     const NONE: (u64, [u64; DROP_REASONS]) = (9, [0; DROP_REASONS]);
 
     fn numbering() -> Numbering {
@@ -254,7 +254,7 @@ mod tests {
     fn mixed_malformed_and_unexplained_are_told_apart() {
         let mut numbering = numbering();
         numbering.malformed();
-        let gap = numbering.came(0, Hook::Exec, 4, 1, || (5, [1, 1, 0, 0])).unwrap().unwrap();
+        let gap = numbering.came(0, Hook::Exec, 4, 1, || (5, [1, 1, 0, 0, 0])).unwrap().unwrap();
         assert_eq!(gap.reasons, [("ring_full", 1), ("no_ring", 1), ("malformed", 1), ("unexplained", 1)]);
     }
     #[test]

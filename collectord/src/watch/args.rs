@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Args)]
 pub struct WatchArgs {
     /// Events to tell
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["exec", "exit"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["exec", "exit", "connect"])]
     pub events: Vec<EventName>,
 
     /// With --events fork: tell new threads too, not only new processes
@@ -81,6 +81,8 @@ pub enum EventName {
     Exit,
     /// A process was created
     Fork,
+    /// A connection was asked for, and how it came out
+    Connect,
 }
 
 impl EventName {
@@ -89,6 +91,7 @@ impl EventName {
             Self::Exec => &[Hook::Exec],
             Self::Exit => &[Hook::Exit],
             Self::Fork => &[Hook::Fork],
+            Self::Connect => &[Hook::TcpBegin, Hook::TcpEnd, Hook::ConnectExit],
         }
     }
 }

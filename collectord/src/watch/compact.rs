@@ -7,7 +7,9 @@ mod told;
 
 use async_trait::async_trait;
 use collector_core::escape::escape_into;
-use collector_core::event::{Exec, Exit, KernelBody, KernelEvent, Text};
+use collector_core::event::{
+    Connect, ConnectOutcome, ConnectResult, Endpoint, Errno, Exec, Exit, KernelBody, KernelEvent, Text,
+};
 use collector_core::{CollectionEvent, EventSink, SinkError};
 use columns::Columns;
 use fit::{Cut, Keep};
@@ -135,6 +137,10 @@ impl Lines {
         let color = match &event.body {
             KernelBody::Exec(_) => Color::Green,
             KernelBody::Exit(exit) if exit.status != 0 => Color::Yellow,
+            KernelBody::Connect(Connect { result, .. }) if is_failure(*result) => Color::Yellow,
+            KernelBody::ConnectResult(ConnectResult { result, .. }) if is_failure(Some(*result)) => {
+                Color::Yellow
+            }
             _ => Color::Dim,
         };
         let user = self.user(event.process.ruid);
@@ -163,6 +169,14 @@ impl Lines {
         match &event.body {
             KernelBody::Exec(exec) => self.exec(exec),
             KernelBody::Exit(exit) => self.exit(exit),
+            KernelBody::Connect(connect) => {
+                let _ = write!(self.out, "{} ", connect.protocol_name());
+                self.outcome(connect.remote.as_ref(), connect.result, connect.errno, connect.latency_ns);
+            }
+            KernelBody::ConnectResult(decided) => {
+                let result = Some(decided.result);
+                self.outcome(decided.remote.as_ref(), result, decided.errno, decided.latency_ns);
+            }
             KernelBody::Fork(fork) => {
                 let _ = match fork.thread {
                     true => write!(self.out, "thread {}", fork.child_tid),
@@ -232,6 +246,29 @@ impl Lines {
         }
     }
 
+    /// Where to, and how it came out.
+    fn outcome(
+        &mut self,
+        remote: Option<&Endpoint>,
+        result: Option<ConnectOutcome>,
+        errno: Option<Errno>,
+        latency_ns: Option<u64>,
+    ) {
+        match remote {
+            Some(Endpoint::Path(path)) => self.argument(path.as_bytes()),
+            Some(Endpoint::Abstract(name)) => self.argument(&[b"@", name.as_bytes()].concat()),
+            Some(other) => self.out.push_str(&other.to_text()),
+            None => self.out.push('?'),
+        }
+        let _ = write!(self.out, " {}", result.map_or("?", ConnectOutcome::name));
+        if let Some(errno) = errno.filter(|_| result != Some(ConnectOutcome::Pending)) {
+            let _ = write!(self.out, " {}", errno.name());
+        }
+        if let Some(ns) = latency_ns {
+            let _ = write!(self.out, " after {}", duration(ns));
+        }
+    }
+
     fn exit(&mut self, exit: &Exit) {
         match exit.signal() {
             Some(number) => {
@@ -284,6 +321,10 @@ fn label(name: &'static str) -> &'static str {
         "connect_result" => "result",
         other => other,
     }
+}
+
+fn is_failure(result: Option<ConnectOutcome>) -> bool {
+    !matches!(result, None | Some(ConnectOutcome::Ok | ConnectOutcome::Pending))
 }
 
 /// A process's name, which the parent's follows in parentheses.

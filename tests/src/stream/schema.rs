@@ -120,7 +120,13 @@ const USER: &[Field] = &[
 const NAMESPACES: &[Field] =
     &[if_any("pid", Number), if_any("mnt", Number), if_any("net", Number), if_any("user", Number)];
 
-const ADDRESS: &[Field] = &[if_any("addr", Text), if_any("port", Number), if_any("path", Text)];
+const ADDRESS: &[Field] = &[
+    if_any("addr", Text),
+    if_any("port", Number),
+    if_any("path", Text),
+    if_any("abstract", Text),
+    if_any("raw", Text),
+];
 
 /// Every kind of kernel event.
 pub(super) const EVENTS: &[Event] = &[
@@ -174,9 +180,9 @@ pub(super) const EVENTS: &[Event] = &[
         body: &[
             always("family", Name),
             always("protocol", Name),
-            or_missing("local", Object(ADDRESS)),
+            if_any("local", Object(ADDRESS)),
             or_missing("remote", Object(ADDRESS)),
-            always("result", OneOf(RESULTS)),
+            or_missing("result", OneOf(RESULTS)),
             if_any("errno", Name),
             if_any("latency_ns", Number),
             if_any("socket_cookie", Number),
@@ -191,6 +197,7 @@ pub(super) const EVENTS: &[Event] = &[
             or_missing("local", Object(ADDRESS)),
             or_missing("remote", Object(ADDRESS)),
             always("result", OneOf(RESULTS)),
+            if_any("errno", Name),
             if_any("latency_ns", Number),
         ],
     },

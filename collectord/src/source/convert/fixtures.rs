@@ -1,7 +1,8 @@
 //! Records in memory, one per kind, as a kernel program would have written them.
 
 use collector_common::{
-    ExecRecord, ExitRecord, ForkRecord, Hook, Offsets, PathLen, Record, RecordHeader, RecordKind, TaskRecord,
+    ABI_X86_64, CONNECT_LATENCY, CONNECT_LOCAL, CONNECT_REMOTE, ConnectRecord, ExecRecord, ExitRecord,
+    ForkRecord, Hook, Offsets, PathLen, RESULT_OK, Record, RecordHeader, RecordKind, TaskRecord,
 };
 use collector_core::event::{EventClass, Exec, KernelBody, KernelEvent, Origin};
 use std::sync::Arc;
@@ -160,6 +161,30 @@ pub(crate) fn exit(change: impl FnOnce(&mut ExitRecord)) -> Bytes {
     };
     change(&mut record);
     Bytes::new(record.as_bytes(), b"")
+}
+
+/// A connection with this text; by default one over TCP from 10.0.0.1:50000 to 10.0.0.2:443 that came out well.
+pub(crate) fn connect(kind: RecordKind, text: &[u8], change: impl FnOnce(&mut ConnectRecord)) -> Bytes {
+    let mut record = ConnectRecord {
+        header: header(kind, Hook::TcpEnd, text),
+        task: task(),
+        cookie: 4_711,
+        latency_ns: 1_500,
+        local: [u64::from(u32::from_ne_bytes([10, 0, 0, 1])), 0],
+        remote: [u64::from(u32::from_ne_bytes([10, 0, 0, 2])), 0],
+        error: 0,
+        flags: CONNECT_LOCAL | CONNECT_REMOTE | CONNECT_LATENCY,
+        family: 2,
+        protocol: 6,
+        socket_type: 1,
+        local_port: 50_000,
+        remote_port: 443,
+        result: RESULT_OK,
+        abi: ABI_X86_64,
+        text_len: u16::try_from(text.len()).unwrap(),
+    };
+    change(&mut record);
+    Bytes::new(record.as_bytes(), text)
 }
 
 /// A converter of a kernel that has every field; forks are read for the process table.

@@ -1,10 +1,10 @@
 //! Any bytes in a record come back exactly from what people and programs read, and reach neither as a control.
 
-use super::fixtures::{ExecParts, comm, converted, converter, exec_of, exit, fork, leaf_first};
+use super::fixtures::{ExecParts, comm, connect, converted, converter, exec_of, exit, fork, leaf_first};
 use crate::watch::compact::CompactSink;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use collector_common::Record;
+use collector_common::{Record, RecordKind};
 use collector_core::escape::unescape;
 use collector_core::event::KernelEvent;
 use collector_core::{CollectionEvent, EventSink, JsonEncoder};
@@ -322,9 +322,11 @@ fn any_bytes_come_back_exactly_from_one_safe_line_of_each_format() {
 
 /// A good record of some kind with some bytes changed.
 fn damaged(random: &mut Random) -> super::fixtures::Bytes {
-    let mut record = match random.below(4) {
+    let mut record = match random.below(6) {
         0 => exit(|_| ()),
         1 => fork(|_| ()),
+        2 => connect(RecordKind::Connect, b"\x01\0/run/\x1b[2Jsocket", |record| record.flags = 0),
+        3 => connect(RecordKind::ConnectResult, b"", |_| ()),
         _ => hostile(random).1,
     };
     for _ in 0..1 + random.below(6) {

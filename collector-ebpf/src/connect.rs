@@ -1,0 +1,242 @@
+//! TCP attempts from `inet_sock_set_state(sk, oldstate, newstate)`, and all others from the exit of `connect`.
+//!
+//! Who tells an attempt, once and whatever runs side by side:
+//!
+//! - `begin` sees each TCP attempt in its caller's context and keeps it. It tells none but those of a compat call on a
+//!   socket that does not wait: those have no exit that is seen.
+//! - `end` sees how it is decided, in any context. If the attempt was told as pending it tells the result, else all.
+//! - `exit` sees native calls return. It tells the attempts that `begin` never sees (other protocols, no route) and, with
+//!   `EINPROGRESS`, those that go on.
+//!
+//! An attempt of a native call that goes on belongs to `exit`; if it is decided before the call has returned (on
+//! loopback it always is), to `end`, which tells it as pending and then decided. Claims see to it that one of them does.
+
+use crate::raw::{
+    AddressScratch, CALL_OVER, Guard, Number, Reader, Registers, attempts, config, constant, current_ids,
+    now_ns, syscall_result,
+};
+use crate::sock::{self, AF_INET, AF_INET6};
+use crate::syscall::{self, Call};
+use crate::{filter, log, task};
+use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use collector_common::{
+    CONNECT_LATENCY, CONNECT_NATIVE, CONNECT_NONBLOCKING, CONNECT_TOLD, ConnectRecord, DropReason, Hook,
+    RESULT_FAILED, RESULT_OK, RESULT_PENDING, RecordKind, SOCKADDR_BYTES_MAX, missing,
+};
+
+const TCP_ESTABLISHED: u32 = 1;
+const TCP_SYN_SENT: u32 = 2;
+const TCP_SYN_RECV: u32 = 3;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_MPTCP: u16 = 262;
+const AF_UNSPEC: u16 = 0;
+
+const EINTR: u32 = 4;
+const EBADF: u32 = 9;
+const EFAULT: u32 = 14;
+const ENOTSOCK: u32 = 88;
+const EISCONN: u32 = 106;
+const EALREADY: u32 = 114;
+const EINPROGRESS: u32 = 115;
+/// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK`: the call is made again, or ends with `EINTR`.
+const RESTARTS: core::ops::RangeInclusive<u32> = 512..=516;
+
+const RECORD_BYTES: u32 = size_of::<ConnectRecord>() as u32;
+
+#[inline(always)]
+pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
+    if ctx.arg::<u32>(2) != TCP_SYN_SENT {
+        return 0;
+    }
+    let offsets = &config().offsets;
+    let address = ctx.arg::<u64>(0);
+    let sk = R::object(address, constant(&config().types.sock));
+    if R::u16(sk, constant(&offsets.sock_protocol)) != IPPROTO_TCP || !filter::wanted() {
+        return 0;
+    }
+    let task = R::current();
+    let caller = syscall::caller::<R>(task);
+    let mut record = ConnectRecord::default();
+    record.header.ktime_ns = now_ns();
+    task::fill::<R>(&mut record.task, task);
+    task::fill_exe::<R>(&mut record.task, task);
+    sock::fill_kind::<R>(&mut record, sk);
+    record.abi = caller.abi;
+    record.cookie = sock::cookie::<R>(sk);
+    if record.cookie == 0 {
+        record.cookie = sock::own_cookie(record.header.ktime_ns);
+    }
+    record.flags = sock::nonblocking::<R>(sk);
+    let native = caller.call == Call::Connect;
+    if native {
+        record.flags |= CONNECT_NATIVE;
+    }
+    let pending = caller.call == Call::CompatConnect && record.flags & CONNECT_NONBLOCKING != 0;
+    if pending {
+        record.flags |= CONNECT_TOLD;
+    }
+    if attempts::begin(address, &record, native) && pending {
+        sock::fill_local::<R>(&mut record, sk);
+        sock::fill_remote::<R>(&mut record, sk);
+        record.result = RESULT_PENDING;
+        record.error = EINPROGRESS;
+        tell(ctx, &mut record, Hook::TcpBegin, RecordKind::Connect);
+    }
+    0
+}
+
+#[inline(always)]
+pub(crate) fn end<R: Reader>(ctx: &RawTracePointContext) -> i32 {
+    let (from, to) = (ctx.arg::<u32>(1), ctx.arg::<u32>(2));
+    // Two sockets that connect to each other pass through SYN_RECV.
+    if from != TCP_SYN_RECV && (from != TCP_SYN_SENT || to == TCP_SYN_RECV) {
+        return 0;
+    }
+    let Some(_guard) = Guard::enter(Hook::TcpEnd) else { return 0 };
+    let address = ctx.arg::<u64>(0);
+    if let Some(record) = attempts::under_way(address) {
+        decide::<R>(ctx, record, address, to == TCP_ESTABLISHED);
+        attempts::end(address);
+    }
+    0
+}
+
+/// Tells an attempt that is decided.
+#[inline(always)]
+fn decide<R: Reader>(ctx: &RawTracePointContext, record: &mut ConnectRecord, address: u64, ok: bool) {
+    let sk = R::object(address, constant(&config().types.sock));
+    let now = now_ns();
+    let begun = record.header.ktime_ns;
+    let error = if ok { 0 } else { R::u32(sk, constant(&config().offsets.sock_err)) };
+    let mut kind = RecordKind::Connect;
+    let mut pending_first = false;
+    if record.flags & CONNECT_TOLD != 0 {
+        kind = RecordKind::ConnectResult;
+    } else if record.flags & CONNECT_NATIVE != 0 {
+        match attempts::claim(address) {
+            None => kind = RecordKind::ConnectResult,
+            Some(claim) if claim.flags & CALL_OVER == 0 => {
+                // Failed within the call, and the socket does not say with what: the call's exit will.
+                if !ok && error == 0 && is_within_call::<R>(record) {
+                    return;
+                }
+                pending_first = record.flags & CONNECT_NONBLOCKING != 0;
+            }
+            Some(_) => {}
+        }
+        if error != 0 {
+            attempts::remember_failure(address, record.cookie, error);
+        }
+    }
+    record.header.ktime_ns = now;
+    sock::fill_local::<R>(record, sk);
+    sock::fill_remote::<R>(record, sk);
+    if pending_first {
+        record.result = RESULT_PENDING;
+        record.error = EINPROGRESS;
+        tell(ctx, record, Hook::TcpEnd, RecordKind::Connect);
+        kind = RecordKind::ConnectResult;
+    }
+    record.result = if ok { RESULT_OK } else { RESULT_FAILED };
+    record.error = error;
+    record.latency_ns = now.saturating_sub(begun);
+    record.flags |= CONNECT_LATENCY;
+    tell(ctx, record, Hook::TcpEnd, kind);
+}
+
+/// Whether the current task is the attempt's caller and in a native `connect`.
+#[inline(always)]
+fn is_within_call<R: Reader>(record: &ConnectRecord) -> bool {
+    record.task.tid == current_ids().1 && syscall::caller::<R>(R::current()).call == Call::Connect
+}
+
+#[inline(always)]
+fn tell(_ctx: &RawTracePointContext, record: &mut ConnectRecord, hook: Hook, kind: RecordKind) {
+    let Some(number) = Number::take(hook) else { return };
+    number.fill(&mut record.header, kind, RECORD_BYTES);
+    number.emit(record);
+    log::emitted!(_ctx, "tcp", record.header.seq);
+}
+
+#[inline(always)]
+pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
+    let returned = syscall_result(ctx);
+    let error = if returned < 0 { returned.wrapping_neg() as u32 } else { 0 };
+    // No attempts.
+    if error == EBADF || error == ENOTSOCK || error == EFAULT || !filter::wanted() {
+        return 0;
+    }
+    let task = R::current();
+    let call = Registers::<R>::of_syscall(ctx);
+    let Some((file, sk)) = sock::of_descriptor::<R>(task, call.arg0() as u32) else { return 0 };
+    let Some(scratch) = AddressScratch::get() else { return 0 };
+    sock::fill_kind::<R>(&mut scratch.record, sk);
+    let inet = scratch.record.family == AF_INET || scratch.record.family == AF_INET6;
+    // Its subflows are TCP sockets of the kernel's own.
+    if inet && scratch.record.protocol == IPPROTO_MPTCP {
+        return 0;
+    }
+    let interrupted = RESTARTS.contains(&error);
+    let mut cookie = sock::cookie::<R>(sk);
+    if inet && scratch.record.protocol == IPPROTO_TCP {
+        let address = R::address(sk);
+        if error == EINPROGRESS {
+            let Some(claim) = attempts::claim(address) else { return 0 };
+            cookie = claim.cookie;
+        } else if error == 0 || error == EINTR || interrupted {
+            attempts::call_is_over(address);
+            return 0;
+        } else if error == EALREADY || error == EISCONN || attempts::failure_was_told(address, cookie, error)
+        {
+            return 0;
+        }
+    } else if interrupted {
+        return 0;
+    }
+    let ktime_ns = now_ns();
+    let readable = scratch.read_user(call.arg1(), call.arg2() as u32);
+    // This takes a connection away.
+    if inet && readable && scratch.family() == AF_UNSPEC {
+        return 0;
+    }
+    let Some(number) = Number::take(Hook::ConnectExit) else { return 0 };
+    let record = &mut scratch.record;
+    record.header.ktime_ns = ktime_ns;
+    record.header.missing = 0;
+    task::fill::<R>(&mut record.task, task);
+    task::fill_exe::<R>(&mut record.task, task);
+    record.abi = constant(&config().arch.native_abi) as u16;
+    record.cookie = cookie;
+    record.latency_ns = 0;
+    record.local = [0; 2];
+    record.remote = [0; 2];
+    record.local_port = 0;
+    record.remote_port = 0;
+    record.error = error;
+    record.flags = sock::nonblocking_file::<R>(file);
+    record.result = match error {
+        0 => RESULT_OK,
+        EINPROGRESS => RESULT_PENDING,
+        _ => RESULT_FAILED,
+    };
+    let mut text_len = scratch.text_len();
+    if inet {
+        sock::fill_local::<R>(&mut scratch.record, sk);
+        if error == 0 || error == EINPROGRESS {
+            sock::fill_remote::<R>(&mut scratch.record, sk);
+            text_len = 0;
+        }
+    }
+    if !readable && scratch.record.flags & collector_common::CONNECT_REMOTE == 0 {
+        scratch.record.header.missing |= missing::CONNECT_REMOTE;
+    }
+    if text_len > SOCKADDR_BYTES_MAX {
+        number.drop(DropReason::Oversize);
+        return 0;
+    }
+    scratch.record.text_len = text_len as u16;
+    let len = RECORD_BYTES + text_len;
+    number.fill(&mut scratch.record.header, RecordKind::Connect, len);
+    scratch.output(number, len);
+    0
+}

@@ -1,0 +1,43 @@
+//! Which system call brought the current task to a hook, and through which ABI. What differs between architectures comes
+//! from userspace (`Arch`).
+
+use crate::raw::{Reader, Registers, config, constant, is_compat};
+use collector_common::ABI_NONE;
+
+/// `PF_KTHREAD` and `PF_IO_WORKER`: tasks that are in no system call, whatever their registers hold.
+const OF_THE_KERNEL: u32 = 0x0020_0000 | 0x10;
+
+/// Which call brought the current task here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// `connect` in the native ABI.
+    Connect,
+    /// `connect` or `socketcall` in the compat ABI.
+    CompatConnect,
+    /// Another, or none.
+    Other,
+}
+
+/// The call and the name of its ABI.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) call: Call,
+    pub(crate) abi: u16,
+}
+
+#[inline(always)]
+pub(crate) fn caller<R: Reader>(task: R::Ptr) -> Caller {
+    let arch = &config().arch;
+    if R::u32(task, constant(&config().offsets.task_flags)) & OF_THE_KERNEL != 0 {
+        return Caller { call: Call::Other, abi: ABI_NONE };
+    }
+    let number = Registers::<R>::of_current().number();
+    if is_compat::<R>(task) {
+        let connects =
+            number == constant(&arch.compat_connects[0]) || number == constant(&arch.compat_connects[1]);
+        let call = if connects { Call::CompatConnect } else { Call::Other };
+        return Caller { call, abi: constant(&arch.compat_abi) as u16 };
+    }
+    let call = if number == constant(&arch.connect) { Call::Connect } else { Call::Other };
+    Caller { call, abi: constant(&arch.native_abi) as u16 }
+}

@@ -1,0 +1,33 @@
+//! What differs between architectures and no BTF tells: numbers of system calls, names of ABIs. One table each.
+
+use collector_common::{ABI_AARCH32, ABI_AARCH64, ABI_IA32, ABI_NONE, ABI_X86_64, Arch};
+
+/// A number that no call has.
+const NONE: u32 = u32::MAX;
+
+/// The table of the architecture that this was built for.
+pub(super) const fn table() -> Arch {
+    if cfg!(target_arch = "x86_64") {
+        Arch {
+            connect: 42,
+            // `connect`, and `socketcall` through which older programs call it.
+            compat_connects: [362, 102],
+            native_abi: ABI_X86_64 as u32,
+            compat_abi: ABI_IA32 as u32,
+        }
+    } else if cfg!(target_arch = "aarch64") {
+        Arch {
+            connect: 203,
+            compat_connects: [283, NONE],
+            native_abi: ABI_AARCH64 as u32,
+            compat_abi: ABI_AARCH32 as u32,
+        }
+    } else {
+        Arch {
+            connect: NONE,
+            compat_connects: [NONE; 2],
+            native_abi: ABI_NONE as u32,
+            compat_abi: ABI_NONE as u32,
+        }
+    }
+}
