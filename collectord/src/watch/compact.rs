@@ -2,13 +2,14 @@
 //! `collector_core::escape` states, so its exact bytes can be recovered where nothing is cut.
 
 mod columns;
+mod connect;
 mod fit;
 mod told;
 
 use async_trait::async_trait;
 use collector_core::escape::escape_into;
 use collector_core::event::{
-    Connect, ConnectOutcome, ConnectResult, Endpoint, Errno, Exec, Exit, KernelBody, KernelEvent, Text,
+    Connect, ConnectOutcome, ConnectResult, Exec, Exit, KernelBody, KernelEvent, Text,
 };
 use collector_core::{CollectionEvent, EventSink, SinkError};
 use columns::Columns;
@@ -169,14 +170,8 @@ impl Lines {
         match &event.body {
             KernelBody::Exec(exec) => self.exec(exec),
             KernelBody::Exit(exit) => self.exit(exit),
-            KernelBody::Connect(connect) => {
-                let _ = write!(self.out, "{} ", connect.protocol_name());
-                self.outcome(connect.remote.as_ref(), connect.result, connect.errno, connect.latency_ns);
-            }
-            KernelBody::ConnectResult(decided) => {
-                let result = Some(decided.result);
-                self.outcome(decided.remote.as_ref(), result, decided.errno, decided.latency_ns);
-            }
+            KernelBody::Connect(connect) => self.connect(connect),
+            KernelBody::ConnectResult(decided) => self.connect_result(decided),
             KernelBody::Fork(fork) => {
                 let _ = match fork.thread {
                     true => write!(self.out, "thread {}", fork.child_tid),
@@ -243,29 +238,6 @@ impl Lines {
         // The space before the first one stays.
         if start < self.out.len() {
             self.cuts.push(Cut { range: start + 1..self.out.len(), keep: Keep::Begin });
-        }
-    }
-
-    /// Where to, and how it came out.
-    fn outcome(
-        &mut self,
-        remote: Option<&Endpoint>,
-        result: Option<ConnectOutcome>,
-        errno: Option<Errno>,
-        latency_ns: Option<u64>,
-    ) {
-        match remote {
-            Some(Endpoint::Path(path)) => self.argument(path.as_bytes()),
-            Some(Endpoint::Abstract(name)) => self.argument(&[b"@", name.as_bytes()].concat()),
-            Some(other) => self.out.push_str(&other.to_text()),
-            None => self.out.push('?'),
-        }
-        let _ = write!(self.out, " {}", result.map_or("?", ConnectOutcome::name));
-        if let Some(errno) = errno.filter(|_| result != Some(ConnectOutcome::Pending)) {
-            let _ = write!(self.out, " {}", errno.name());
-        }
-        if let Some(ns) = latency_ns {
-            let _ = write!(self.out, " after {}", duration(ns));
         }
     }
 
