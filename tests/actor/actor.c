@@ -169,6 +169,12 @@ static const struct {
     {"nobtf", 0, do_nobtf, "-- COMMAND..   without /sys/kernel/btf"},
     {"notracefs", 0, do_notracefs, "-- COMMAND..   with no tracefs mounted"},
     {"gate", 0, do_gate, "-- COMMAND..   waits for a byte on stdin"},
+    {"connects", 1, do_connects, "N   rounds of all kinds of connections on the loopback"},
+    {"unreachable", 1, do_unreachable, "N   where there is no way"},
+    {"timeouts", 1, do_timeouts, "N   pending ones and a blocking one to which nobody answers"},
+    {"interrupted", 0, do_interrupted, "a blocking one that a signal interrupts"},
+    {"fastopen", 1, do_fastopen, "N   TCP Fast Open"},
+    {"ia32", 1, do_ia32, "N   32-bit calls, half of them through socketcall, half of them not waiting"},
     {"probe-bpf", 1, do_probe_bpf, "map|attach   whether this task may use BPF here"},
 };
 

@@ -76,5 +76,11 @@ SUBCOMMAND(do_notracefs);
 SUBCOMMAND(do_gate);
 SUBCOMMAND(do_tell);
 SUBCOMMAND(do_probe_bpf);
+SUBCOMMAND(do_connects);
+SUBCOMMAND(do_unreachable);
+SUBCOMMAND(do_timeouts);
+SUBCOMMAND(do_interrupted);
+SUBCOMMAND(do_fastopen);
+SUBCOMMAND(do_ia32);
 
 #endif

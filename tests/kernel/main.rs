@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, reason = "the test runner's own output")]
 
 mod cli;
+mod connect;
 mod cost;
 mod doctor;
 mod embed;
@@ -45,6 +46,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("exec", exec::TESTS),
     ("files", files::TESTS),
     ("exit", exit::TESTS),
+    ("connect", connect::TESTS),
     ("identity", identity::TESTS),
     ("hostile", hostile::TESTS),
     ("filters", filters::TESTS),

@@ -15,7 +15,6 @@ pub(crate) use address::AddressScratch;
 pub(crate) use attempts::CALL_OVER;
 pub(crate) use number::{Guard, Number, first_exit, is_quiet};
 pub(crate) use reader::{Direct, Portable, Reader};
-#[allow(unused_imports)]
 pub(crate) use regs::{Registers, is_compat, syscall_result};
 pub(crate) use scratch::{Kept, NameOffsets, Scratch};
 

@@ -18,11 +18,12 @@ const STACK_BYTES: u64 = 16384;
 pub(crate) struct Registers<R: Reader>(R::Ptr);
 
 impl<R: Reader> Registers<R> {
-    /// Those of the call whose tracepoint (category `syscalls`) this program runs at. The kernel hands their address to
-    /// such a program in the context's first word, which only a probe read can see.
+    /// Those of the call whose tracepoint (category `syscalls`) this program runs at. Kernels without the helper of
+    /// `of_current` hand their address to such a program in the context's first word, which only a probe read can see;
+    /// newer ones have other registers there.
     #[inline(always)]
     pub(crate) fn of_syscall(ctx: &TracePointContext) -> Self {
-        if R::DIRECT {
+        if R::DIRECT || constant(&config().task_regs_helper) != 0 {
             return Self::of_current();
         }
         Self(R::at(probe_u64(ctx.as_ptr() as u64)))
