@@ -72,6 +72,9 @@ async fn read(class: Class, sources: Vec<KernelSource>) -> Result<Proof, NoProof
         readers.spawn(async move { sources[at].start(queue).await });
     }
     drop(queue);
+    // On this runtime's one thread the tasks run now and take their readers: a source that is stopped before it was
+    // started reads nothing, and the helper can be faster than the next wait.
+    tokio::task::yield_now().await;
     let started = Instant::now();
     let mut helper = act::start(class).map_err(broken)?;
     let own = Own { pid: helper.id(), pid_ns: own_pid_ns() };
