@@ -36,7 +36,7 @@ impl DropReason {
             Self::Stopped => "stopped",
             Self::SourceFailed => "source_failed",
             Self::Backpressure => "backpressure",
-            Self::Oversize => "oversize",
+            Self::Oversize => "too_large",
         }
     }
 
