@@ -102,7 +102,7 @@ async fn a_stalled_sink_holds_a_source_for_the_configured_wait_and_not_longer() 
     });
     let stalled = tokio::time::sleep(Duration::from_secs(2));
     intake.fill_during(&mut books, true, stalled).await;
-    let waited = source.await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(60), source).await.expect("it is let go").unwrap();
     assert!((Duration::from_millis(500)..Duration::from_millis(510)).contains(&waited), "{waited:?}");
     let dropped = books[0].all().dropped_for(super::super::books::DropReason::Backpressure);
     assert_eq!((live.source(0).received(), dropped), (200, 150));
