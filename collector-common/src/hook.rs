@@ -111,4 +111,18 @@ hooks! {
     TcpEnd = 4: Network, RawTracepoint, "inet_sock_set_state", "tcp_end", program "tcp_end";
     /// A native `connect` call returns.
     ConnectExit = 5: Network, Tracepoint, "sys_exit_connect", "connect_exit";
+    /// `execve` came back: it failed.
+    Execve = 6: Process, Tracepoint, "sys_exit_execve", "execve";
+    /// `execveat` came back: it failed.
+    Execveat = 7: Process, Tracepoint, "sys_exit_execveat", "execveat";
+    /// `open` came back. Not every architecture has it.
+    Open = 8: File, Tracepoint, "sys_exit_open", "open";
+    /// `openat` came back.
+    Openat = 9: File, Tracepoint, "sys_exit_openat", "openat";
+    /// `openat2` came back (5.6 and newer).
+    Openat2 = 10: File, Tracepoint, "sys_exit_openat2", "openat2";
+    /// `creat` came back. Not every architecture has it.
+    Creat = 11: File, Tracepoint, "sys_exit_creat", "creat";
+    /// `open_by_handle_at` came back.
+    OpenByHandle = 12: File, Tracepoint, "sys_exit_open_by_handle_at", "open_by_handle_at";
 }

@@ -162,6 +162,16 @@ offsets! {
     vfsmount_root: ["vfsmount.mnt_root"];
     /// Next callback.
     callback_next: ["callback_head.next"];
+    /// Open files.
+    task_files: ["task_struct.files"];
+    /// The task's name, 16 bytes.
+    task_comm: ["task_struct.comm"];
+    /// The table of descriptors.
+    files_fdt: ["files_struct.fdt"];
+    /// Its files.
+    fdt_files: ["fdtable.fd"];
+    /// The kernel's own bits of an open file.
+    file_mode: ["file.f_mode"];
     /// Lowest address of the kernel stack.
     task_stack: ["task_struct.stack"];
     /// Says, in one bit, whether the task is in a system call of the 32-bit ABI: x86, then arm64.
@@ -180,12 +190,6 @@ offsets! {
     regs_number: ["pt_regs.orig_ax", "pt_regs.syscallno"];
     /// PF_KTHREAD and others.
     task_flags: ["task_struct.flags"];
-    /// Open files.
-    task_files: ["task_struct.files"];
-    /// The table of descriptors.
-    files_fdt: ["files_struct.fdt"];
-    /// Its files.
-    fdt_files: ["fdtable.fd"];
     /// Its length.
     fdt_max: ["fdtable.max_fds"];
     /// A socket, for files of sockets.

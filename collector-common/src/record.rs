@@ -9,15 +9,27 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const ARGV_BYTES_MAX: u32 = 8192;
 /// Most bytes of one path; the kernel's own `PATH_MAX`.
 pub const PATH_BYTES_MAX: u32 = 4096;
-/// Most steps of one path walk: names and mount crossings.
-pub const PATH_COMPONENTS_MAX: u32 = 128;
+/// Most steps of one call of the path walk: names and mount crossings.
+pub const PATH_STEPS_MAX: u32 = 128;
+/// Most such calls for one path. Together they reach beyond the 2,048 names that a path of 4,096 bytes can have.
+pub const PATH_WALKS_MAX: u32 = 17;
 /// Longest name of one path component (`NAME_MAX`).
 pub const NAME_BYTES_MAX: u32 = 255;
 
 /// Path flag: the path goes on towards the root beyond what was kept.
 pub const PATH_TRUNCATED: u32 = 1;
+/// What one call of the path walk says if the path goes on. Never in a record.
+pub const PATH_UNFINISHED: u32 = 4;
 /// Path flag: the walk ended at a root that is no mount's root (a detached mount).
 pub const PATH_UNREACHABLE: u32 = 2;
+/// Open flag: the call made the file.
+pub const OPEN_CREATED: u32 = 1;
+/// Most arguments that a record of a failed exec carries.
+pub const FAILED_ARGS_MAX: u32 = 64;
+/// Most bytes of one of them, its NUL included.
+pub const FAILED_ARG_BYTES_MAX: u32 = 1024;
+/// Flag of a failed exec: there is more of the arguments than was kept.
+pub const FAILED_ARGV_CUT: u32 = 1;
 /// Fork flag: the child is a thread of the parent's process.
 pub const FORK_THREAD: u32 = 1;
 
@@ -252,6 +264,50 @@ pub struct ConnectRecord {
     pub text_len: u16,
 }
 
+/// A file was opened, or was not. Text: path, requested name with its NUL.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct OpenRecord {
+    /// Common to all records.
+    pub header: RecordHeader,
+    /// The caller.
+    pub task: TaskRecord,
+    /// Inode of the opened file.
+    pub ino: u64,
+    /// Flags as requested.
+    pub flags: u64,
+    /// The descriptor, or the negative error number.
+    pub result: i32,
+    /// Mode as requested, where the flags ask for one.
+    pub mode: u32,
+    /// Device of the opened file's filesystem.
+    pub dev: u32,
+    /// [`OPEN_CREATED`].
+    pub state: u32,
+    /// Path of the opened file.
+    pub path: PathLen,
+    /// Text bytes of the name as the caller gave it, its NUL included.
+    pub requested_len: u32,
+}
+
+/// A call of exec failed. Text: filename with its NUL, arguments, each with its NUL.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct ExecFailedRecord {
+    /// Common to all records.
+    pub header: RecordHeader,
+    /// The caller.
+    pub task: TaskRecord,
+    /// The error number, positive.
+    pub errno: u32,
+    /// Text bytes of the filename.
+    pub filename_len: u32,
+    /// Text bytes of the arguments.
+    pub argv_len: u32,
+    /// [`FAILED_ARGV_CUT`].
+    pub flags: u32,
+}
+
 /// A bit of [`RecordHeader::missing`] and the field it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MissingField {
@@ -280,8 +336,19 @@ pub mod missing {
     /// The address that the caller gave.
     pub const CONNECT_REMOTE: u32 = 1 << 6;
 
+    /// The opened file: its path, device and inode.
+    pub const OPEN_PATH: u32 = 1 << 8;
+    /// The name as the caller gave it.
+    pub const OPEN_REQUESTED: u32 = 1 << 9;
+    /// Flags and mode as requested.
+    pub const OPEN_FLAGS: u32 = 1 << 10;
+    /// The filename of a failed exec.
+    pub const EXEC_FAILED_FILENAME: u32 = 1 << 11;
+    /// The arguments of a failed exec.
+    pub const EXEC_FAILED_ARGV: u32 = 1 << 12;
+
     /// Every bit, with its field.
-    pub const FIELDS: [MissingField; 7] = [
+    pub const FIELDS: [MissingField; 12] = [
         MissingField { bit: EXEC_ARGV, field: "exec.argv" },
         MissingField { bit: EXEC_FILENAME, field: "exec.filename" },
         MissingField { bit: EXEC_PATH, field: "exec.path" },
@@ -289,5 +356,10 @@ pub mod missing {
         MissingField { bit: EXEC_INTERP, field: "exec.interp" },
         MissingField { bit: EXEC_SCRIPT, field: "exec.script" },
         MissingField { bit: CONNECT_REMOTE, field: "connect.remote" },
+        MissingField { bit: OPEN_PATH, field: "open.path" },
+        MissingField { bit: OPEN_REQUESTED, field: "open.requested" },
+        MissingField { bit: OPEN_FLAGS, field: "open.flags" },
+        MissingField { bit: EXEC_FAILED_FILENAME, field: "exec_failed.filename" },
+        MissingField { bit: EXEC_FAILED_ARGV, field: "exec_failed.argv" },
     ];
 }

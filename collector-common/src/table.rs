@@ -1,7 +1,9 @@
 //! The record kinds: one row each. The kind's number, its name and its parser derive from the row.
 
 use crate::hook::Hook;
-use crate::record::{ConnectRecord, ExecRecord, ExitRecord, ForkRecord, RecordHeader};
+use crate::record::{
+    ConnectRecord, ExecFailedRecord, ExecRecord, ExitRecord, ForkRecord, OpenRecord, RecordHeader,
+};
 use zerocopy::FromBytes;
 
 /// Why bytes from a ring are not a record.
@@ -124,4 +126,8 @@ records! {
     Connect = 4: ConnectRecord, "connect", text [text_len];
     /// A connection that was told as pending is decided.
     ConnectResult = 5: ConnectRecord, "connect_result", text [text_len];
+    /// A file was opened, or was not.
+    Open = 6: OpenRecord, "open", text [path.len, requested_len];
+    /// A call of exec failed.
+    ExecFailed = 7: ExecFailedRecord, "exec_failed", text [filename_len, argv_len];
 }

@@ -5,8 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
 use collector_common::{
-    Config, ConnectRecord, DROP_REASONS, DecodeError, DropReason, ExecRecord, ExitRecord, ForkRecord, Hook,
-    Offsets, PathLen, Record, RecordHeader, RecordKind, StreamSlot, TaskRecord, missing,
+    Config, ConnectRecord, DROP_REASONS, DecodeError, DropReason, ExecFailedRecord, ExecRecord, ExitRecord,
+    ForkRecord, Hook, Offsets, OpenRecord, PathLen, Record, RecordHeader, RecordKind, StreamSlot, TaskRecord,
+    missing,
 };
 use std::collections::BTreeSet;
 use zerocopy::IntoBytes;
@@ -71,6 +72,26 @@ fn record(kind: RecordKind) -> Aligned {
             let text = b"\x01\0/run/socket";
             let header = header(kind, Hook::ConnectExit, text.len());
             let record = ConnectRecord { header, text_len: 13, ..Default::default() };
+            Aligned::new(&[record.as_bytes(), text].concat())
+        }
+        RecordKind::Open => {
+            let text = b"passwd\0etc\0passwd\0";
+            let record = OpenRecord {
+                header: header(kind, Hook::Openat, text.len()),
+                path: PathLen { len: 11, total: 11, flags: 0 },
+                requested_len: 7,
+                ..OpenRecord::default()
+            };
+            Aligned::new(&[record.as_bytes(), text].concat())
+        }
+        RecordKind::ExecFailed => {
+            let text = b"./no\0no\0";
+            let record = ExecFailedRecord {
+                header: header(kind, Hook::Execve, text.len()),
+                filename_len: 5,
+                argv_len: 3,
+                ..ExecFailedRecord::default()
+            };
             Aligned::new(&[record.as_bytes(), text].concat())
         }
     }
@@ -314,7 +335,7 @@ fn no_bytes_make_parse_panic_or_give_text_that_is_not_there() {
             0 => Aligned::new(
                 &(0..random.below(400)).map(|_| random.next().to_le_bytes()[0]).collect::<Vec<_>>(),
             ),
-            kind => record(RecordKind::ALL[kind - 1]),
+            _ => record(RecordKind::ALL[random.below(RecordKind::ALL.len())]),
         };
         for _ in 0..random.below(4).min(bytes.len) {
             let at = random.below(bytes.len);
@@ -335,6 +356,8 @@ fn no_bytes_make_parse_panic_or_give_text_that_is_not_there() {
             Record::Connect(record, text) | Record::ConnectResult(record, text) => {
                 (record.header, RecordKind::Connect.fixed_len(), text)
             }
+            Record::Open(record, text) => (record.header, RecordKind::Open.fixed_len(), text),
+            Record::ExecFailed(record, text) => (record.header, RecordKind::ExecFailed.fixed_len(), text),
         };
         assert_eq!(header.hook, hook as u16, "seed {seed}");
         assert_eq!(header.len as usize, fixed_len + text.len(), "seed {seed}");

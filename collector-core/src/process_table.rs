@@ -125,7 +125,11 @@ impl ProcessTable {
         match &event.body {
             KernelBody::Exec(exec) => self.exec(process, exec),
             KernelBody::Fork(fork) if !fork.thread => self.fork(process, fork),
-            KernelBody::Fork(_) | KernelBody::Connect(_) | KernelBody::ConnectResult(_) => {}
+            KernelBody::Fork(_)
+            | KernelBody::Connect(_)
+            | KernelBody::ConnectResult(_)
+            | KernelBody::Open(_)
+            | KernelBody::ExecFailed(_) => {}
             KernelBody::Exit(_) => self.exit(process.pid, process.start_ns, event.ktime_ns),
         }
         if let Some(entry) = self.entry(process.pid, process.start_ns) {

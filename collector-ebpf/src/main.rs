@@ -15,10 +15,12 @@
 
 mod connect;
 mod exec;
+mod exec_failed;
 mod exit;
 mod filter;
 mod fork;
 mod log;
+mod open;
 mod path;
 mod raw;
 mod sock;
@@ -27,6 +29,7 @@ mod task;
 
 use aya_ebpf::macros::{raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use collector_common::Hook;
 use raw::{Direct, Portable};
 
 #[raw_tracepoint]
@@ -87,6 +90,76 @@ pub fn sys_exit_connect_direct(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn sys_exit_connect_portable(ctx: TracePointContext) -> u32 {
     connect::exit::<Portable>(&ctx)
+}
+
+#[tracepoint]
+pub fn sys_exit_execve_direct(ctx: TracePointContext) -> u32 {
+    exec_failed::record::<Direct>(&ctx, Hook::Execve)
+}
+
+#[tracepoint]
+pub fn sys_exit_execve_portable(ctx: TracePointContext) -> u32 {
+    exec_failed::record::<Portable>(&ctx, Hook::Execve)
+}
+
+#[tracepoint]
+pub fn sys_exit_execveat_direct(ctx: TracePointContext) -> u32 {
+    exec_failed::record::<Direct>(&ctx, Hook::Execveat)
+}
+
+#[tracepoint]
+pub fn sys_exit_execveat_portable(ctx: TracePointContext) -> u32 {
+    exec_failed::record::<Portable>(&ctx, Hook::Execveat)
+}
+
+#[tracepoint]
+pub fn sys_exit_open_direct(ctx: TracePointContext) -> u32 {
+    open::record::<Direct>(&ctx, Hook::Open)
+}
+
+#[tracepoint]
+pub fn sys_exit_open_portable(ctx: TracePointContext) -> u32 {
+    open::record::<Portable>(&ctx, Hook::Open)
+}
+
+#[tracepoint]
+pub fn sys_exit_openat_direct(ctx: TracePointContext) -> u32 {
+    open::record::<Direct>(&ctx, Hook::Openat)
+}
+
+#[tracepoint]
+pub fn sys_exit_openat_portable(ctx: TracePointContext) -> u32 {
+    open::record::<Portable>(&ctx, Hook::Openat)
+}
+
+#[tracepoint]
+pub fn sys_exit_openat2_direct(ctx: TracePointContext) -> u32 {
+    open::record::<Direct>(&ctx, Hook::Openat2)
+}
+
+#[tracepoint]
+pub fn sys_exit_openat2_portable(ctx: TracePointContext) -> u32 {
+    open::record::<Portable>(&ctx, Hook::Openat2)
+}
+
+#[tracepoint]
+pub fn sys_exit_creat_direct(ctx: TracePointContext) -> u32 {
+    open::record::<Direct>(&ctx, Hook::Creat)
+}
+
+#[tracepoint]
+pub fn sys_exit_creat_portable(ctx: TracePointContext) -> u32 {
+    open::record::<Portable>(&ctx, Hook::Creat)
+}
+
+#[tracepoint]
+pub fn sys_exit_open_by_handle_at_direct(ctx: TracePointContext) -> u32 {
+    open::record::<Direct>(&ctx, Hook::OpenByHandle)
+}
+
+#[tracepoint]
+pub fn sys_exit_open_by_handle_at_portable(ctx: TracePointContext) -> u32 {
+    open::record::<Portable>(&ctx, Hook::OpenByHandle)
 }
 
 /// Returns the caller's process id in the initial pid namespace: the loader runs it once by hand (`BPF_PROG_TEST_RUN`)

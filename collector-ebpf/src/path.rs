@@ -1,7 +1,10 @@
 //! The absolute path of a dentry across mounts, as the mount namespace names it: names leaf first, each ended by NUL.
 
 use crate::raw::{Kept, NameOffsets, Reader, Scratch, config, constant};
-use collector_common::{PATH_BYTES_MAX, PATH_COMPONENTS_MAX, PATH_TRUNCATED, PATH_UNREACHABLE, PathLen};
+use collector_common::{
+    PATH_BYTES_MAX, PATH_STEPS_MAX, PATH_TRUNCATED, PATH_UNFINISHED, PATH_UNREACHABLE, PATH_WALKS_MAX,
+    PathLen,
+};
 
 /// Appends the path to the scratch's text.
 #[inline(always)]
@@ -12,7 +15,16 @@ pub(crate) fn append<R: Reader, K: Kept>(
 ) -> PathLen {
     let start = scratch.text_len();
     scratch.start_path(R::address(vfsmount), R::address(dentry));
-    let flags = K::walk_path::<R>() as u32;
+    let mut flags = PATH_UNFINISHED;
+    for _ in 0..u64::from(PATH_WALKS_MAX) {
+        flags = K::walk_path::<R>() as u32;
+        if flags != PATH_UNFINISHED {
+            break;
+        }
+    }
+    if flags == PATH_UNFINISHED {
+        flags = PATH_TRUNCATED;
+    }
     let total = scratch.path_total();
     let truncated = if total > PATH_BYTES_MAX { PATH_TRUNCATED } else { 0 };
     PathLen { len: scratch.text_len() - start, total, flags: flags | truncated }
@@ -23,7 +35,7 @@ pub(crate) fn append<R: Reader, K: Kept>(
 #[inline(always)]
 pub(crate) fn walk<R: Reader, K: Kept>() -> u32 {
     let Some(scratch) = K::scratch() else { return PATH_TRUNCATED };
-    let (vfsmount, dentry) = scratch.path_start();
+    let (vfsmount, dentry) = scratch.path_at();
     let offsets = &config().offsets;
     let types = &config().types;
     let names = NameOffsets::load();
@@ -35,7 +47,7 @@ pub(crate) fn walk<R: Reader, K: Kept>() -> u32 {
     let mut dentry = R::object(dentry, constant(&types.dentry));
     let mut mount = R::object(vfsmount.wrapping_sub(u64::from(mount_mnt)), constant(&types.mount));
     let mut root = R::ptr(mount, mount_mnt + vfsmount_root);
-    for _ in 0..u64::from(PATH_COMPONENTS_MAX) {
+    for _ in 0..u64::from(PATH_STEPS_MAX) {
         if R::same(dentry, root) {
             let parent = R::ptr(mount, mount_parent);
             if R::same(parent, mount) {
@@ -54,5 +66,6 @@ pub(crate) fn walk<R: Reader, K: Kept>() -> u32 {
         }
         dentry = parent;
     }
-    PATH_TRUNCATED
+    scratch.set_path_at(R::address(mount).wrapping_add(u64::from(mount_mnt)), R::address(dentry));
+    PATH_UNFINISHED
 }

@@ -47,6 +47,8 @@ fn optional(text: Option<&String>) -> usize {
 fn kernel_text(event: &KernelEvent) -> usize {
     let body = match &event.body {
         KernelBody::Exec(exec) => exec_text(exec),
+        KernelBody::Open(open) => texts([&open.path, &open.requested]),
+        KernelBody::ExecFailed(failed) => texts([&failed.filename, &failed.argv]),
         // These have none.
         KernelBody::Fork(_) | KernelBody::Exit(_) => 0,
         KernelBody::Connect(connect) => {
@@ -61,9 +63,12 @@ fn kernel_text(event: &KernelEvent) -> usize {
 
 fn exec_text(exec: &Exec) -> usize {
     let script = exec.script.as_ref().and_then(|script| script.path.as_ref());
-    let texts = [&exec.filename, &exec.path, &exec.interp, &exec.argv, &exec.cwd];
-    let texts = texts.into_iter().filter_map(Option::as_ref).chain(script);
-    texts.map(|text: &Text| text.as_bytes().len()).sum()
+    let script = script.map_or(0, |path| path.as_bytes().len());
+    script + texts([&exec.filename, &exec.path, &exec.interp, &exec.argv, &exec.cwd])
+}
+
+fn texts<const N: usize>(texts: [&Option<Text>; N]) -> usize {
+    texts.into_iter().flatten().map(|text| text.as_bytes().len()).sum()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! text as slices of a buffer that many events share.
 
 use super::connect::{Connect, ConnectResult, Endpoint};
-use super::seed::{NetworkEvent, ProcessEvent};
+use super::open::{ExecFailed, Open};
+use super::seed::{FilesystemEvent, NetworkEvent, ProcessEvent};
 use super::text::Text;
 use crate::source::SourceCaps;
 use serde::{Deserialize, Serialize};
@@ -226,6 +227,10 @@ pub enum KernelBody {
     Connect(Connect),
     /// A connection that was told as pending is decided.
     ConnectResult(ConnectResult),
+    /// A file was opened, or was not.
+    Open(Open),
+    /// A call of exec failed.
+    ExecFailed(ExecFailed),
 }
 
 impl KernelBody {
@@ -237,6 +242,8 @@ impl KernelBody {
             Self::Exit(_) => "exit",
             Self::Connect(_) => "connect",
             Self::ConnectResult(_) => "connect_result",
+            Self::Open(_) => "open",
+            Self::ExecFailed(_) => "exec_failed",
         }
     }
 }
@@ -269,11 +276,16 @@ pub struct Exec {
 impl Exec {
     /// Each argument's bytes: empty ones and argv\[0\] are kept.
     pub fn args(&self) -> impl Iterator<Item = &[u8]> {
-        let bytes = self.argv.as_ref().map_or(&[][..], Text::as_bytes);
-        let whole = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-        let none = bytes.is_empty();
-        whole.split(|&byte| byte == 0).filter(move |_| !none)
+        split_args(self.argv.as_ref())
     }
+}
+
+/// The arguments in a text that ends each with NUL.
+pub(super) fn split_args(argv: Option<&Text>) -> impl Iterator<Item = &[u8]> {
+    let bytes = argv.map_or(&[][..], Text::as_bytes);
+    let whole = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    let none = bytes.is_empty();
+    whole.split(|&byte| byte == 0).filter(move |_| !none)
 }
 
 /// A script that was executed.
@@ -337,12 +349,32 @@ impl KernelEvent {
         format!("{}:{}:{}", self.origin.boot_id, self.process.pid, self.process.start_ns)
     }
 
+    /// The event as the struct that seed-style consumers know, if it is about a file: operation `open`, `create`, or
+    /// `open_failed`, where the path is what was asked for.
+    pub fn as_filesystem(&self) -> Option<FilesystemEvent> {
+        let KernelBody::Open(open) = &self.body else { return None };
+        let path = open.path.as_ref().or(open.requested.as_ref());
+        let operation = match (open.errno, open.created) {
+            (Some(_), _) => "open_failed",
+            (None, Some(true)) => "create",
+            (None, _) => "open",
+        };
+        Some(FilesystemEvent {
+            path: path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+            operation: operation.to_owned(),
+            pid: Some(self.process.pid),
+            permissions: open.mode.map(|mode| format!("{mode:04o}")),
+            timestamp: self.time(),
+            ..FilesystemEvent::default()
+        })
+    }
+
     /// The event as the struct that seed-style consumers know, if it is about a process.
     pub fn as_process(&self) -> Option<ProcessEvent> {
         let exec = match &self.body {
             KernelBody::Exec(exec) => Some(exec),
-            KernelBody::Fork(_) | KernelBody::Exit(_) => None,
-            KernelBody::Connect(_) | KernelBody::ConnectResult(_) => return None,
+            KernelBody::Fork(_) | KernelBody::Exit(_) | KernelBody::ExecFailed(_) => None,
+            KernelBody::Connect(_) | KernelBody::ConnectResult(_) | KernelBody::Open(_) => return None,
         };
         let exe = exec
             .and_then(|exec| exec.path.as_ref())

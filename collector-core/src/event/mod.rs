@@ -8,6 +8,7 @@ mod connect;
 mod cost;
 mod errno;
 mod kernel;
+mod open;
 mod seed;
 mod text;
 mod told;
@@ -19,6 +20,7 @@ pub use kernel::{
     Abi, EventClass, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
     ProcessContext, ProcessIdentity, Script, Truncated,
 };
+pub use open::{ExecFailed, Open, OpenFlags};
 pub use seed::{FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent};
 pub use text::Text;
 pub use told::{ClassCoverage, CoverageEvent, HookCoverage, LossEvent, LossGap, SummaryEvent};
@@ -51,7 +53,7 @@ pub enum CollectionEvent {
 
 impl CollectionEvent {
     /// The event's type: "process", "network", "filesystem", "performance", or for the framework's own variants the
-    /// native event name ("exec", "exit", "fork", "connect", "connect_result", "loss", "coverage", "summary").
+    /// native event name ("exec", "exit", "fork", "connect", "open", "loss", "summary" and others).
     pub fn event_type(&self) -> &'static str {
         match self {
             Self::Process(_) => "process",

@@ -3,7 +3,9 @@
 use super::connect::{connect, connect_result};
 use super::text::{base64_string, boolean, bytes_lossy, device, hex_16, text_member};
 use super::{JsonEncoder, key, number, object, string};
-use crate::event::{Abi, Exec, Exit, Fork, KernelBody, KernelEvent, ProcessContext, Script};
+use crate::event::{
+    Abi, Exec, ExecFailed, Exit, Fork, KernelBody, KernelEvent, Open, ProcessContext, Script,
+};
 
 impl JsonEncoder {
     pub(super) fn kernel(&mut self, event: &KernelEvent, out: &mut Vec<u8>) {
@@ -43,6 +45,14 @@ impl JsonEncoder {
             KernelBody::ConnectResult(body) => {
                 key!(out, "connect_result");
                 object(out, |out| connect_result(body, out));
+            }
+            KernelBody::Open(body) => {
+                key!(out, "open");
+                object(out, |out| open(body, event.abi, out));
+            }
+            KernelBody::ExecFailed(body) => {
+                key!(out, "exec_failed");
+                object(out, |out| exec_failed(body, out));
             }
         }
         derived.write(out);
@@ -232,7 +242,7 @@ fn exec(body: &Exec, out: &mut Vec<u8>) {
         text_member!(out, "interp", interp.as_bytes());
     }
     if body.argv.is_some() {
-        argv(body, out);
+        argv(|| body.args(), out);
     }
     if let Some(cwd) = &body.cwd {
         text_member!(out, "cwd", cwd.as_bytes());
@@ -265,13 +275,54 @@ fn file(out: &mut Vec<u8>, dev: Option<u32>, ino: Option<u64>) {
     }
 }
 
-fn argv(body: &Exec, out: &mut Vec<u8>) {
+fn argv<'a, A: Iterator<Item = &'a [u8]>>(args: impl Fn() -> A, out: &mut Vec<u8>) {
     key!(out, "argv");
     let mut exact = true;
-    list(out, body.args(), |out, arg| exact &= bytes_lossy(out, arg));
+    list(out, args(), |out, arg| exact &= bytes_lossy(out, arg));
     if !exact {
         key!(out, "argv_b64");
-        list(out, body.args(), base64_string);
+        list(out, args(), base64_string);
+    }
+}
+
+fn exec_failed(body: &ExecFailed, out: &mut Vec<u8>) {
+    if let Some(filename) = &body.filename {
+        text_member!(out, "filename", filename.as_bytes());
+    }
+    if body.argv.is_some() {
+        argv(|| body.args(), out);
+    }
+    key!(out, "errno");
+    string(out, &body.errno.name());
+}
+
+fn open(body: &Open, abi: Option<Abi>, out: &mut Vec<u8>) {
+    if let Some(path) = &body.path {
+        text_member!(out, "path", path.as_bytes());
+    }
+    if let Some(requested) = &body.requested {
+        text_member!(out, "requested", requested.as_bytes());
+    }
+    if let Some(flags) = body.flags {
+        key!(out, "flags");
+        list(out, flags.names(abi), |out, name| string(out, &name));
+    }
+    if let Some(mode) = body.mode {
+        key!(out, "mode");
+        string(out, &format!("{mode:04o}"));
+    }
+    file(out, body.dev, body.ino);
+    if let Some(fd) = body.fd {
+        key!(out, "fd");
+        number(out, fd);
+    }
+    if let Some(errno) = body.errno {
+        key!(out, "errno");
+        string(out, &errno.name());
+    }
+    if let Some(created) = body.created {
+        key!(out, "created");
+        boolean(out, created);
     }
 }
 

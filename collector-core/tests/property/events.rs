@@ -3,9 +3,9 @@
 use collector_core::accounting::{ClassAccount, Reasons};
 use collector_core::event::{
     Abi, AddressFamily, ClassCoverage, Connect, ConnectOutcome, ConnectResult, CoverageEvent, Endpoint,
-    Errno, EventClass, Exec, Exit, Fork, HookCoverage, KernelBody, LossEvent, LossGap, Missing,
-    MissingReason, Namespaces, Origin, ProcessContext, ProcessIdentity, Script, SummaryEvent, Text,
-    Truncated,
+    Errno, EventClass, Exec, ExecFailed, Exit, Fork, HookCoverage, KernelBody, LossEvent, LossGap, Missing,
+    MissingReason, Namespaces, Open, OpenFlags, Origin, ProcessContext, ProcessIdentity, Script,
+    SummaryEvent, Text, Truncated,
 };
 use collector_core::{
     CollectionEvent, FilesystemEvent, KernelEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
@@ -236,7 +236,29 @@ fn any_body() -> impl Strategy<Value = KernelBody> {
         Fork { child_pid, child_tid, child_start_ns, thread }
     });
     let exit = any::<(u32, u64)>().prop_map(|(status, duration_ns)| Exit { status, duration_ns });
+    let failed = (of(text()), of(text()), any::<i32>());
+    let failed = failed.prop_map(|(filename, argv, errno)| ExecFailed {
+        filename,
+        argv,
+        errno: Errno(errno.saturating_abs()),
+    });
+    let numbers = (of(any::<u32>()), of(any::<u32>()), of(any::<u64>()), of(any::<u32>()), of(any::<bool>()));
+    let open = (of(text()), of(text()), of(any::<u64>()), numbers, of(1..200)).prop_map(
+        |(path, requested, flags, (mode, dev, ino, fd, created), errno)| Open {
+            path,
+            requested,
+            flags: flags.map(OpenFlags),
+            mode,
+            dev,
+            ino,
+            fd,
+            errno: errno.map(Errno),
+            created,
+        },
+    );
     prop_oneof![
+        2 => open.prop_map(KernelBody::Open),
+        1 => failed.prop_map(KernelBody::ExecFailed),
         2 => exec.prop_map(KernelBody::Exec),
         1 => fork.prop_map(KernelBody::Fork),
         1 => exit.prop_map(KernelBody::Exit),

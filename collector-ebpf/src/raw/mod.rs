@@ -105,6 +105,15 @@ pub(crate) fn probe_u64(address: u64) -> u64 {
     value
 }
 
+/// Reads 8 bytes of the current task's user memory; `None` if they cannot be read.
+#[inline(always)]
+pub(crate) fn user_u64(address: u64) -> Option<u64> {
+    let mut value = 0u64;
+    // SAFETY: `value` has 8 bytes; the helper survives any address.
+    let failed = unsafe { helper::bpf_probe_read_user((&raw mut value).cast(), 8, address as *const _) } != 0;
+    if failed { None } else { Some(value) }
+}
+
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     // The verifier refuses a program in which this can be reached.

@@ -8,7 +8,10 @@ use crate::path;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
-use collector_common::{DropReason, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, RecordHeader, RecordKind};
+use collector_common::{
+    DropReason, ExecFailedRecord, ExecRecord, NAME_BYTES_MAX, OpenRecord, PATH_BYTES_MAX, RecordHeader,
+    RecordKind,
+};
 use core::ptr::{read_volatile, write_volatile};
 
 /// Largest fixed part of a record that is put together here.
@@ -101,6 +104,8 @@ macro_rules! kept {
 }
 
 kept!(ExecRecord, Exec, EXEC_SCRATCH, walk_exec_path_direct, walk_exec_path_portable);
+kept!(OpenRecord, Open, OPEN_SCRATCH, walk_open_path_direct, walk_open_path_portable);
+kept!(ExecFailedRecord, ExecFailed, EXEC_FAILED_SCRATCH, walk_no_path_direct, walk_no_path_portable);
 
 /// A record under construction and its text.
 #[repr(C)]
@@ -112,8 +117,8 @@ pub(crate) struct Scratch<K> {
     path_total: u32,
     /// An address found by a search. The same reason.
     found: u64,
-    /// Addresses of the mount and the name at which the path under construction starts.
-    path_start: [u64; 2],
+    /// Addresses of the mount and the name at which the path under construction goes on.
+    path_at: [u64; 2],
     pub(crate) record: K,
     text: [u8; TEXT_BYTES as usize],
 }
@@ -174,15 +179,21 @@ impl<K: Kept> Scratch<K> {
     #[inline(always)]
     pub(crate) fn start_path(&mut self, vfsmount: u64, dentry: u64) {
         self.set_path_total(0);
-        // SAFETY: a mutable reference is writable; volatile, so that the called function finds it there.
-        unsafe { write_volatile(&raw mut self.path_start, [vfsmount, dentry]) };
+        self.set_path_at(vfsmount, dentry);
     }
 
-    /// Where the path under construction starts: addresses of the mount and of the name.
+    /// Where the path under construction goes on.
     #[inline(always)]
-    pub(crate) fn path_start(&self) -> (u64, u64) {
+    pub(crate) fn set_path_at(&mut self, vfsmount: u64, dentry: u64) {
+        // SAFETY: a mutable reference is writable; volatile, so that the called function finds it there.
+        unsafe { write_volatile(&raw mut self.path_at, [vfsmount, dentry]) };
+    }
+
+    /// Where the path under construction goes on: addresses of the mount and of the name.
+    #[inline(always)]
+    pub(crate) fn path_at(&self) -> (u64, u64) {
         // SAFETY: a reference is readable.
-        let [vfsmount, dentry] = unsafe { read_volatile(&raw const self.path_start) };
+        let [vfsmount, dentry] = unsafe { read_volatile(&raw const self.path_at) };
         (vfsmount, dentry)
     }
 
@@ -237,6 +248,19 @@ impl<K: Kept> Scratch<K> {
         let len =
             unsafe { helper::bpf_probe_read_kernel_str(to.cast(), PATH_BYTES_MAX, address as *const _) };
         if len <= 0 || len > i64::from(PATH_BYTES_MAX) {
+            return 0;
+        }
+        self.set_text_len(self.text_len() + len as u32);
+        len as u32
+    }
+
+    /// Appends a user string and its NUL, cut to `MAX` bytes with it: the bytes appended, 0 if it could not be read.
+    #[inline(always)]
+    pub(crate) fn push_user_str<const MAX: u32>(&mut self, address: u64) -> u32 {
+        let Some(to) = self.end(MAX) else { return 0 };
+        // SAFETY: the room was checked; the helper survives any address.
+        let len = unsafe { helper::bpf_probe_read_user_str(to.cast(), MAX, address as *const _) };
+        if len <= 0 || len > i64::from(MAX) {
             return 0;
         }
         self.set_text_len(self.text_len() + len as u32);

@@ -2,7 +2,7 @@
 
 use super::layout::{Layout, LayoutError};
 use super::mapped::{MappedWords, Slots};
-use super::program;
+use super::program::{self, Link, Links};
 use super::refusal::{Refusal, missing_capabilities};
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
 use super::{OBJECT, arch, kfunc};
@@ -49,8 +49,13 @@ pub fn via(hook: Hook) -> String {
 /// What a class is blind to without this hook; `None` if the class cannot be served without it.
 pub fn blind_without(hook: Hook) -> Option<&'static str> {
     match hook {
-        Hook::Exec | Hook::Fork | Hook::Exit | Hook::TcpBegin | Hook::TcpEnd => None,
+        Hook::Exec | Hook::Fork | Hook::Exit | Hook::TcpBegin | Hook::TcpEnd | Hook::Openat => None,
         Hook::ConnectExit => Some("connect-other-than-tcp"),
+        Hook::Execve | Hook::Execveat => Some("exec-failed"),
+        Hook::Open => Some("open"),
+        Hook::Openat2 => Some("openat2"),
+        Hook::Creat => Some("creat"),
+        Hook::OpenByHandle => Some("open-by-handle"),
     }
 }
 
@@ -147,12 +152,14 @@ pub struct AbsentHook {
     pub refusal: Refusal,
 }
 
-/// The loaded object. Programs stay attached until [`KernelObject::detach`] or drop.
+/// The loaded object. Programs stay attached until their links are taken, or until it is dropped.
 pub struct KernelObject {
     ebpf: Ebpf,
     layout: Layout,
     attached: Vec<AttachedHook>,
     absent: Vec<AbsentHook>,
+    /// Until they are taken.
+    links: Vec<(Class, Link)>,
     /// Until they are taken.
     rings: Vec<(Class, Vec<RingBuf<MapData>>)>,
     /// What [`KernelObject::missed`] said when a class's hooks were detached.
@@ -169,6 +176,8 @@ impl KernelObject {
     /// Says what is missing or what was refused; nothing stays attached then.
     pub fn attach(options: &LoadOptions, hooks: &[Hook]) -> Result<Self, LoadError> {
         let layout = Layout::read(options.btf.as_deref())?;
+        // A system call that the kernel does not have is nothing to be blind to.
+        let hooks: Vec<Hook> = hooks.iter().copied().filter(|hook| program::can_exist(*hook)).collect();
         let mut classes: Vec<Class> = hooks.iter().map(|hook| hook.class()).collect();
         classes.sort_unstable();
         classes.dedup();
@@ -179,6 +188,7 @@ impl KernelObject {
             layout,
             attached: Vec::new(),
             absent: Vec::new(),
+            links: Vec::new(),
             rings: Vec::new(),
             missed_at_detach: Vec::new(),
             #[cfg(feature = "ebpf-log")]
@@ -193,7 +203,7 @@ impl KernelObject {
             object.rings.push((plan.class, rings));
         }
         let mut loaded = Vec::new();
-        for &hook in hooks {
+        for &hook in &hooks {
             match object.load_program(hook, options.readers) {
                 Ok(readers) => loaded.push(AttachedHook { hook, readers }),
                 Err(refusal) => object.do_without(hook, format!("program {}", hook.program()), refusal)?,
@@ -203,7 +213,10 @@ impl KernelObject {
         for hook in loaded {
             let name = program_name(hook.hook, hook.readers);
             match program::attach(&mut object.ebpf, &name, hook.hook) {
-                Ok(()) => object.attached.push(hook),
+                Ok(link) => {
+                    object.attached.push(hook);
+                    object.links.push((hook.hook.class(), link));
+                }
                 Err(refusal) => object.do_without(hook.hook, format!("attaching {name}"), refusal)?,
             }
         }
@@ -276,19 +289,13 @@ impl KernelObject {
         )
     }
 
-    /// Takes the programs of a class off their hooks; what they wrote stays in the rings.
-    pub fn detach(&mut self, class: Class) {
-        if self.missed_at_detach.iter().any(|(of, _)| *of == class) {
-            return;
+    /// Gives the links of a class's programs away: detached, the programs run no more, and what they wrote stays in the
+    /// rings.
+    pub(crate) fn take_links(&mut self, class: Class) -> Links {
+        if self.missed_at_detach.iter().all(|(of, _)| *of != class) {
+            self.missed_at_detach.push((class, self.missed(class)));
         }
-        self.missed_at_detach.push((class, self.missed(class)));
-        let attached: Vec<_> = self.of_class(class).copied().collect();
-        for AttachedHook { hook, readers } in attached {
-            let name = program_name(hook, readers);
-            if let Err(refusal) = program::unload(&mut self.ebpf, &name, hook) {
-                tracing::warn!(program = name, %refusal, "failed to unload");
-            }
-        }
+        Links(self.links.extract_if(.., |(of, _)| *of == class).map(|(_, link)| link).collect())
     }
 
     fn of_class(&self, class: Class) -> impl Iterator<Item = &AttachedHook> {

@@ -6,10 +6,13 @@ use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramInfo, RawTracePoint, TracePoint};
 use collector_common::{Hook, Rung};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The category of the tracepoints that [`Rung::Tracepoint`] means.
 const TRACEPOINT_CATEGORY: &str = "syscalls";
+
+/// Where tracefs is mounted.
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// What a loaded program costs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,6 +21,19 @@ pub(super) struct Cost {
     pub(super) verified: Option<u32>,
     /// Bytes of machine code.
     pub(super) jited_bytes: u32,
+}
+
+/// False for the tracepoint of a system call that this kernel or architecture does not have. Where nobody can look, it
+/// is for the attach to tell.
+pub(super) fn can_exist(hook: Hook) -> bool {
+    if hook.rung() != Rung::Tracepoint {
+        return true;
+    }
+    let folders = TRACEFS.iter().map(|mount| Path::new(mount).join("events").join(TRACEPOINT_CATEGORY));
+    folders
+        .into_iter()
+        .find(|folder| folder.is_dir())
+        .is_none_or(|folder| folder.join(hook.target()).is_dir())
 }
 
 pub(super) fn load(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<(), Refusal> {
@@ -30,19 +46,44 @@ pub(super) fn load(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<(), Refusa
     loaded.map_err(|error| Refusal::of_program(&error))
 }
 
-pub(super) fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<(), Refusal> {
+/// A program at its hook, until this is dropped. That takes tens of milliseconds: the kernel waits until no CPU can be in
+/// the program any more.
+pub(super) struct Link(#[expect(dead_code, reason = "it is held for its drop")] Box<dyn Send>);
+
+pub(super) fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<Link, Refusal> {
     let program = find(ebpf, name)?;
-    let attached = match hook.rung() {
-        Rung::RawTracepoint => typed::<RawTracePoint>(program)?.attach(hook.target()).map(drop),
+    let refused = |error: ProgramError| Refusal::of_program(&error);
+    Ok(Link(match hook.rung() {
+        Rung::RawTracepoint => {
+            let program = typed::<RawTracePoint>(program)?;
+            let link = program.attach(hook.target()).map_err(refused)?;
+            Box::new(program.take_link(link).map_err(refused)?)
+        }
         Rung::Tracepoint => {
-            typed::<TracePoint>(program)?.attach(TRACEPOINT_CATEGORY, hook.target()).map(drop)
+            let program = typed::<TracePoint>(program)?;
+            let link = program.attach(TRACEPOINT_CATEGORY, hook.target()).map_err(refused)?;
+            Box::new(program.take_link(link).map_err(refused)?)
         }
         Rung::CgroupSockAddr => {
-            let root = root_cgroup()?;
-            typed::<CgroupSockAddr>(program)?.attach(root, CgroupAttachMode::AllowMultiple).map(drop)
+            let program = typed::<CgroupSockAddr>(program)?;
+            let link = program.attach(root_cgroup()?, CgroupAttachMode::AllowMultiple).map_err(refused)?;
+            Box::new(program.take_link(link).map_err(refused)?)
         }
-    };
-    attached.map_err(|error| Refusal::of_program(&error))
+    }))
+}
+
+/// Programs of a class at their hooks.
+pub(crate) struct Links(pub(super) Vec<Link>);
+
+impl Links {
+    /// Takes them off, all at once: the kernel's waits go on side by side.
+    pub(crate) fn detach(self) {
+        std::thread::scope(|scope| {
+            for link in self.0 {
+                scope.spawn(|| drop(link));
+            }
+        });
+    }
 }
 
 pub(super) fn unload(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<(), Refusal> {

@@ -84,7 +84,7 @@ pub fn try_hooks(options: &LoadOptions, mut told: impl FnMut(HookTrial)) -> Resu
         let tried = match program::load(&mut ebpf, &name, hook) {
             Err(refusal) => Tried::NotLoaded(refusal),
             Ok(()) => {
-                let attached = program::attach(&mut ebpf, &name, hook);
+                let attached = program::attach(&mut ebpf, &name, hook).map(drop);
                 if let Err(refusal) = program::unload(&mut ebpf, &name, hook) {
                     tracing::warn!(program = name, %refusal, "failed to unload");
                 }

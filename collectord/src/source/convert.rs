@@ -85,6 +85,20 @@ impl Converter {
                 let body = KernelBody::ConnectResult(self.connect_result(record, text));
                 (&record.header, &record.task, body)
             }
+            Record::Open(record, text) => {
+                abi = native_abi();
+                let open = self.open(record, text, &mut truncated);
+                if open::is_pathless(&open, record) {
+                    let field = Cow::Borrowed("open.path");
+                    unseen.push(Missing { field, reason: MissingReason::Unsupported });
+                }
+                (&record.header, &record.task, KernelBody::Open(open))
+            }
+            Record::ExecFailed(record, text) => {
+                abi = native_abi();
+                let body = self.exec_failed(record, text, &mut truncated);
+                (&record.header, &record.task, KernelBody::ExecFailed(body))
+            }
         };
         // An event for the collector itself holds no more than the process table needs.
         let mut missing = if internal { Vec::new() } else { self.missing(header, task) };
@@ -255,6 +269,17 @@ fn abi_of(number: u16) -> Option<Abi> {
     }
 }
 
+/// The ABI for which the tracepoints of system calls fire.
+fn native_abi() -> Option<Abi> {
+    if cfg!(target_arch = "x86_64") {
+        Some(Abi::X86_64)
+    } else if cfg!(target_arch = "aarch64") {
+        Some(Abi::Aarch64)
+    } else {
+        None
+    }
+}
+
 fn fault(field: &'static str) -> Missing {
     Missing { field: Cow::Borrowed(field), reason: MissingReason::Fault }
 }
@@ -268,6 +293,7 @@ fn without_nul(bytes: &[u8]) -> &[u8] {
 }
 
 mod connect;
+mod open;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

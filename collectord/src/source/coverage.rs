@@ -2,19 +2,34 @@
 
 use super::event_class;
 use crate::kernel::{KernelObject, blind_without, via};
-use collector_common::Class;
+use collector_common::{Class, Hook};
 use collector_core::event::{ClassCoverage, CoverageEvent, HookCoverage};
 use std::time::SystemTime;
 
 /// What no hook of a class sees, on any kernel.
 fn always_blind(class: Class) -> &'static [&'static str] {
     match class {
-        // Calls of exec that failed, and through which system call ABI a program was started: the kernel has set the
-        // new program's by then.
-        Class::Process => &["exec-failed", "exec-abi"],
+        // Through which system call ABI a program was started: the kernel has set the new program's by then.
+        Class::Process => &["exec-abi"],
         // Datagrams that are sent with an address, and what io_uring and calls of another ABI connect without TCP.
         Class::Network => &["udp-sendmsg", "connect-other-abi"],
-        Class::File => &[],
+        // Opens through io_uring; a descriptor that another thread closes, or puts another file in, before the call
+        // is back; a call that a signal broke off and that fails with EINTR.
+        Class::File => &["io-uring-open", "open-fd-race", "open-interrupted"],
+    }
+}
+
+/// What the tracepoints of a class do not see of the 32-bit ABI, for which they do not fire.
+fn compat_blind(class: Class, object: &KernelObject) -> Option<&'static str> {
+    let failed_execs = object.attached().iter().any(|attached| matches!(attached.hook, Hook::Execve));
+    let ia32 = cfg!(target_arch = "x86_64");
+    match class {
+        Class::Process if !failed_execs => Some("exec-failed"),
+        Class::Process if ia32 => Some("ia32-exec-failed"),
+        Class::Process => Some("aarch32-exec-failed"),
+        Class::File if ia32 => Some("ia32-open"),
+        Class::File => Some("aarch32-open"),
+        Class::Network => None,
     }
 }
 
@@ -27,8 +42,13 @@ pub(super) fn of_class(class: Class, object: &KernelObject) -> CoverageEvent {
     });
     let absent = object.absent().iter().filter(|absent| absent.hook.class() == class);
     let absent = absent.filter_map(|absent| blind_without(absent.hook));
-    let mut blind: Vec<String> =
-        always_blind(class).iter().copied().chain(absent).map(str::to_owned).collect();
+    let mut blind: Vec<String> = always_blind(class)
+        .iter()
+        .copied()
+        .chain(absent)
+        .chain(compat_blind(class, object))
+        .map(str::to_owned)
+        .collect();
     // Several hooks may be needed to see one thing.
     blind.sort();
     blind.dedup();

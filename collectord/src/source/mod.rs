@@ -182,7 +182,9 @@ impl EventSource for KernelSource {
     }
 
     async fn stop(&self) -> anyhow::Result<()> {
-        self.object().detach(self.class);
+        let links = self.object().take_links(self.class);
+        // The kernel takes its time, and the other sources are to be stopped meanwhile.
+        tokio::task::spawn_blocking(|| links.detach()).await?;
         let never_started = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
         if never_started {
             return Ok(());

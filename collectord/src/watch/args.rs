@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Args)]
 pub struct WatchArgs {
     /// Events to tell
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["exec", "exit", "connect"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["exec", "exit", "connect", "open"])]
     pub events: Vec<EventName>,
 
     /// With --events fork: tell new threads too, not only new processes
@@ -75,7 +75,7 @@ pub struct WatchArgs {
 /// An event that can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EventName {
-    /// A program was started
+    /// A program was started, or could not be
     Exec,
     /// A process ended
     Exit,
@@ -83,15 +83,18 @@ pub enum EventName {
     Fork,
     /// A connection was asked for, and how it came out
     Connect,
+    /// A file was opened, or was not
+    Open,
 }
 
 impl EventName {
     fn hooks(self) -> &'static [Hook] {
         match self {
-            Self::Exec => &[Hook::Exec],
+            Self::Exec => &[Hook::Exec, Hook::Execve, Hook::Execveat],
             Self::Exit => &[Hook::Exit],
             Self::Fork => &[Hook::Fork],
             Self::Connect => &[Hook::TcpBegin, Hook::TcpEnd, Hook::ConnectExit],
+            Self::Open => &[Hook::Open, Hook::Openat, Hook::Openat2, Hook::Creat, Hook::OpenByHandle],
         }
     }
 }

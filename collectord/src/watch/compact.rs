@@ -9,7 +9,7 @@ mod told;
 use async_trait::async_trait;
 use collector_core::escape::escape_into;
 use collector_core::event::{
-    Connect, ConnectOutcome, ConnectResult, Exec, Exit, KernelBody, KernelEvent, Text,
+    Abi, Connect, ConnectOutcome, ConnectResult, Exec, ExecFailed, Exit, KernelBody, KernelEvent, Open, Text,
 };
 use collector_core::{CollectionEvent, EventSink, SinkError};
 use columns::Columns;
@@ -142,6 +142,8 @@ impl Lines {
             KernelBody::ConnectResult(ConnectResult { result, .. }) if is_failure(Some(*result)) => {
                 Color::Yellow
             }
+            KernelBody::Open(open) if open.errno.is_some() => Color::Yellow,
+            KernelBody::ExecFailed(_) => Color::Yellow,
             _ => Color::Dim,
         };
         let user = self.user(event.process.ruid);
@@ -172,6 +174,8 @@ impl Lines {
             KernelBody::Exit(exit) => self.exit(exit),
             KernelBody::Connect(connect) => self.connect(connect),
             KernelBody::ConnectResult(decided) => self.connect_result(decided),
+            KernelBody::Open(open) => self.open(open, event.abi),
+            KernelBody::ExecFailed(failed) => self.exec_failed(failed),
             KernelBody::Fork(fork) => {
                 let _ = match fork.thread {
                     true => write!(self.out, "thread {}", fork.child_tid),
@@ -210,6 +214,41 @@ impl Lines {
         if exec.fileless == Some(true) {
             self.painted(Color::Red, " [fileless]");
         }
+    }
+
+    /// The file that was opened, what for, and what came of it: `PATH O_RDWR|O_CREAT 0644 = 3 [created]`.
+    fn open(&mut self, open: &Open, abi: Option<Abi>) {
+        match open.path.as_ref().or(open.requested.as_ref()) {
+            Some(path) => self.argument(path.as_bytes()),
+            None => self.out.push('?'),
+        }
+        if let Some(flags) = open.flags {
+            for (index, name) in flags.names(abi).enumerate() {
+                self.out.push(if index == 0 { ' ' } else { '|' });
+                self.out.push_str(&name);
+            }
+        }
+        if let Some(mode) = open.mode {
+            let _ = write!(self.out, " {mode:04o}");
+        }
+        if let Some(fd) = open.fd {
+            let _ = write!(self.out, " = {fd}");
+        }
+        if let Some(errno) = open.errno {
+            self.painted(Color::Yellow, &format!(" {}", errno.name()));
+        }
+        if open.created == Some(true) {
+            self.out.push_str(" [created]");
+        }
+    }
+
+    fn exec_failed(&mut self, failed: &ExecFailed) {
+        match &failed.filename {
+            Some(filename) => self.argument(filename.as_bytes()),
+            None => self.out.push('?'),
+        }
+        self.arguments(failed.args(), failed.filename.as_ref());
+        self.painted(Color::Yellow, &format!(" {}", failed.errno.name()));
     }
 
     /// A path or an argument. One that begins like a mark of the line's own (`(argv0)`, `[fileless]`) is no mark.

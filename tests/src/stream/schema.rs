@@ -205,9 +205,9 @@ pub(super) const EVENTS: &[Event] = &[
         name: "open",
         class: "file",
         body: &[
-            or_missing("path", Text),
+            if_any("path", Text),
             if_any("requested", Text),
-            always("flags", NameList),
+            or_missing("flags", NameList),
             if_any("mode", Name),
             if_any("dev", Device),
             if_any("ino", Number),

@@ -1,8 +1,9 @@
 //! Records in memory, one per kind, as a kernel program would have written them.
 
 use collector_common::{
-    ABI_X86_64, CONNECT_LATENCY, CONNECT_LOCAL, CONNECT_REMOTE, ConnectRecord, ExecRecord, ExitRecord,
-    ForkRecord, Hook, Offsets, PathLen, RESULT_OK, Record, RecordHeader, RecordKind, TaskRecord,
+    ABI_X86_64, CONNECT_LATENCY, CONNECT_LOCAL, CONNECT_REMOTE, ConnectRecord, ExecFailedRecord, ExecRecord,
+    ExitRecord, ForkRecord, Hook, Offsets, OpenRecord, PathLen, RESULT_OK, Record, RecordHeader, RecordKind,
+    TaskRecord,
 };
 use collector_core::event::{EventClass, Exec, KernelBody, KernelEvent, Origin};
 use std::sync::Arc;
@@ -185,6 +186,42 @@ pub(crate) fn connect(kind: RecordKind, text: &[u8], change: impl FnOnce(&mut Co
     };
     change(&mut record);
     Bytes::new(record.as_bytes(), text)
+}
+
+/// An open of `names`, asked for as `requested`, as descriptor 3.
+pub(crate) fn open(path: &[u8], requested: &[u8], change: impl FnOnce(&mut OpenRecord)) -> Bytes {
+    let text = [path, requested].concat();
+    let len = |part: &[u8]| u32::try_from(part.len()).unwrap();
+    let mut record = OpenRecord {
+        header: header(RecordKind::Open, Hook::Openat, &text),
+        task: task(),
+        ino: 77,
+        flags: 0o2_000_000,
+        result: 3,
+        mode: 0,
+        dev: 8 << 20 | 1,
+        state: 0,
+        path: PathLen { len: len(path), total: len(path), flags: 0 },
+        requested_len: len(requested),
+    };
+    change(&mut record);
+    Bytes::new(record.as_bytes(), &text)
+}
+
+/// A failed exec.
+pub(crate) fn exec_failed(filename: &[u8], argv: &[u8], change: impl FnOnce(&mut ExecFailedRecord)) -> Bytes {
+    let text = [filename, argv].concat();
+    let len = |part: &[u8]| u32::try_from(part.len()).unwrap();
+    let mut record = ExecFailedRecord {
+        header: header(RecordKind::ExecFailed, Hook::Execve, &text),
+        task: task(),
+        errno: 2,
+        filename_len: len(filename),
+        argv_len: len(argv),
+        flags: 0,
+    };
+    change(&mut record);
+    Bytes::new(record.as_bytes(), &text)
 }
 
 /// A converter of a kernel that has every field; forks are read for the process table.

@@ -1,6 +1,8 @@
 //! Any bytes in a record come back exactly from what people and programs read, and reach neither as a control.
 
-use super::fixtures::{ExecParts, comm, connect, converted, converter, exec_of, exit, fork, leaf_first};
+use super::fixtures::{
+    ExecParts, comm, connect, converted, converter, exec_failed, exec_of, exit, fork, leaf_first, open,
+};
 use crate::watch::compact::CompactSink;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +14,8 @@ use serde_json::Value;
 
 /// Events that carry random bytes, each in six or more texts.
 const HOSTILE_EVENTS: u64 = 100_000;
+/// Opens, each with three.
+const HOSTILE_OPENS: u64 = 100_000;
 /// Damaged records.
 const DAMAGED_RECORDS: u64 = 50_000;
 /// Events written at once.
@@ -320,13 +324,38 @@ fn any_bytes_come_back_exactly_from_one_safe_line_of_each_format() {
     }
 }
 
+/// An open with random bytes in its comm, its path and its requested name.
+fn hostile_open(random: &mut Random) -> ([Vec<u8>; 3], super::fixtures::Bytes) {
+    let (path, requested, name) = (random.names(), random.text(255), random.text(15));
+    let record = open(&walked(&path), &with_nul(&requested), |record| record.task.comm = comm(&name));
+    ([name, absolute(&path), requested], record)
+}
+
+#[test]
+fn an_opens_bytes_come_back_exactly_from_one_safe_line() {
+    let mut converter = converter();
+    for seed in 0..HOSTILE_OPENS {
+        let ([name, path, requested], record) = hostile_open(&mut Random(seed));
+        let event = [CollectionEvent::Kernel(Box::new(converted(&mut converter, &record)))];
+        let (json, compact) = (json(&event), compact(&event, || None));
+        assert!(json.len() == 1 && is_safe(&json[0]), "seed {seed}: {json:?}");
+        assert!(compact.len() == 1 && is_safe(&compact[0]), "seed {seed}: {compact:?}");
+        let value: Value = serde_json::from_str(&json[0]).unwrap();
+        assert_eq!(exact(&value["process"], "name").unwrap(), name, "seed {seed}: {value}");
+        assert_eq!(exact(&value["open"], "path").unwrap(), path, "seed {seed}: {value}");
+        assert_eq!(exact(&value["open"], "requested").unwrap(), requested, "seed {seed}: {value}");
+    }
+}
+
 /// A good record of some kind with some bytes changed.
 fn damaged(random: &mut Random) -> super::fixtures::Bytes {
-    let mut record = match random.below(6) {
+    let mut record = match random.below(8) {
         0 => exit(|_| ()),
         1 => fork(|_| ()),
         2 => connect(RecordKind::Connect, b"\x01\0/run/\x1b[2Jsocket", |record| record.flags = 0),
         3 => connect(RecordKind::ConnectResult, b"", |_| ()),
+        4 => hostile_open(random).1,
+        5 => exec_failed(&with_nul(&random.text(255)), &with_nul(&random.text(255)), |_| ()),
         _ => hostile(random).1,
     };
     for _ in 0..1 + random.below(6) {

@@ -1,0 +1,84 @@
+//! `syscalls:sys_exit_execve` and `sys_exit_execveat`: the call came back, so it failed, and the caller still has the memory
+//! in which it named the program and its arguments.
+
+use crate::raw::{Kept, Number, Reader, Registers, Scratch, now_ns, syscall_result, user_u64};
+use crate::{filter, log, task};
+use aya_ebpf::programs::TracePointContext;
+use collector_common::{
+    ARGV_BYTES_MAX, DropReason, ExecFailedRecord, FAILED_ARG_BYTES_MAX, FAILED_ARGS_MAX, FAILED_ARGV_CUT,
+    Hook, PATH_BYTES_MAX, missing,
+};
+
+#[inline(always)]
+pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
+    let result = syscall_result(ctx);
+    if result >= 0 || !filter::wanted() {
+        return 0;
+    }
+    let Some(number) = Number::take(hook) else { return 0 };
+    let Some(scratch) = ExecFailedRecord::scratch() else {
+        number.drop(DropReason::NoScratch);
+        return 0;
+    };
+    let registers = Registers::<R>::of_syscall(ctx);
+    let (name, argv) = match hook {
+        Hook::Execveat => (registers.arg1(), registers.arg2()),
+        _ => (registers.arg0(), registers.arg1()),
+    };
+    let task = R::current();
+    scratch.clear_text();
+    scratch.record.header.ktime_ns = now_ns();
+    scratch.record.header.missing = 0;
+    scratch.record.errno = result.wrapping_neg() as u32;
+    scratch.record.flags = 0;
+    task::fill::<R>(&mut scratch.record.task, task);
+    task::fill_exe::<R>(&mut scratch.record.task, task);
+    scratch.record.filename_len = scratch.push_user_str::<PATH_BYTES_MAX>(name);
+    if scratch.record.filename_len == 0 {
+        scratch.record.header.missing |= missing::EXEC_FAILED_FILENAME;
+    }
+    fill_argv(scratch, argv);
+    scratch.emit(number);
+    log::emitted!(ctx, "exec_failed", scratch.record.header.seq);
+    0
+}
+
+/// The arguments that the caller's list names, to their end or to a bound.
+#[inline(always)]
+fn fill_argv(scratch: &mut Scratch<ExecFailedRecord>, argv: u64) {
+    let start = scratch.text_len();
+    scratch.set_found(argv);
+    scratch.record.flags = FAILED_ARGV_CUT;
+    for index in 0..=u64::from(FAILED_ARGS_MAX) {
+        // The place in the list lives in the scratch: see `Scratch`.
+        let at = scratch.found();
+        // No list is an empty one.
+        let argument = if at == 0 { Some(0) } else { user_u64(at) };
+        scratch.set_found(at.wrapping_add(8));
+        match argument {
+            Some(0) => {
+                scratch.record.flags = 0;
+                break;
+            }
+            Some(address) => {
+                let room = start + ARGV_BYTES_MAX - FAILED_ARG_BYTES_MAX;
+                if index == u64::from(FAILED_ARGS_MAX) || scratch.text_len() > room {
+                    break;
+                }
+                let len = scratch.push_user_str::<FAILED_ARG_BYTES_MAX>(address);
+                if len == 0 {
+                    scratch.record.header.missing |= missing::EXEC_FAILED_ARGV;
+                    break;
+                }
+                if len == FAILED_ARG_BYTES_MAX {
+                    break;
+                }
+            }
+            None => {
+                scratch.record.header.missing |= missing::EXEC_FAILED_ARGV;
+                break;
+            }
+        }
+    }
+    scratch.record.argv_len = scratch.text_len() - start;
+}

@@ -1,0 +1,121 @@
+//! `syscalls:sys_exit_open*`: the call came back. What was opened is read from the descriptor's file, what was asked for
+//! from the registers with which the task entered, which hold it until the call returns.
+
+use crate::raw::{
+    Kept, Number, Reader, Registers, Scratch, config, constant, now_ns, syscall_result, user_u64,
+};
+use crate::{filter, log, path, task};
+use aya_ebpf::programs::TracePointContext;
+use collector_common::{DropReason, Hook, OPEN_CREATED, OpenRecord, PATH_BYTES_MAX, PathLen, missing};
+
+type OpenScratch = Scratch<OpenRecord>;
+
+/// The kernel's own mark on a file that the call made (`FMODE_CREATED`).
+const FMODE_CREATED: u32 = 0x10_0000;
+/// What `creat` means: `O_CREAT | O_WRONLY | O_TRUNC`, the same numbers everywhere.
+const CREAT_FLAGS: u64 = 0o1101;
+/// What a call that a signal broke off gives until the signal is dealt with: from ERESTARTSYS to ERESTART_RESTARTBLOCK.
+/// It is made again, or fails with EINTR, which this hook does not see.
+const BROKEN_OFF: core::ops::RangeInclusive<i64> = -516..=-512;
+
+#[inline(always)]
+pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
+    let result = syscall_result(ctx);
+    if BROKEN_OFF.contains(&result) || !filter::wanted() {
+        return 0;
+    }
+    let Some(scratch) = OpenRecord::scratch() else {
+        if let Some(number) = Number::take(hook) {
+            number.drop(DropReason::NoScratch);
+        }
+        return 0;
+    };
+    let Some(number) = Number::take(hook) else { return 0 };
+    let registers = Registers::<R>::of_syscall(ctx);
+    let task = R::current();
+    scratch.clear_text();
+    scratch.record.header.ktime_ns = now_ns();
+    scratch.record.header.missing = 0;
+    scratch.record.result = result as i32;
+    let name = fill_request(scratch, registers, hook);
+    // In the order of the text, the path first.
+    if result >= 0 {
+        fill_file::<R>(scratch, task, result as u32);
+    } else {
+        fill_no_file(scratch);
+    }
+    scratch.record.requested_len = 0;
+    if hook as u16 != Hook::OpenByHandle as u16 {
+        scratch.record.requested_len = scratch.push_user_str::<PATH_BYTES_MAX>(name);
+        if scratch.record.requested_len == 0 {
+            scratch.record.header.missing |= missing::OPEN_REQUESTED;
+        }
+    }
+    task::fill::<R>(&mut scratch.record.task, task);
+    // The process table has it, and an open is told often.
+    scratch.record.task.exe_ino = 0;
+    scratch.record.task.exe_dev = 0;
+    scratch.emit(number);
+    log::emitted!(ctx, "open", scratch.record.header.seq);
+    0
+}
+
+/// Flags and mode as requested; the address of the name.
+#[inline(always)]
+fn fill_request<R: Reader>(scratch: &mut OpenScratch, registers: Registers<R>, hook: Hook) -> u64 {
+    let (name, flags, mode) = match hook {
+        Hook::Open => (registers.arg0(), registers.arg1(), registers.arg2()),
+        Hook::Creat => (registers.arg0(), CREAT_FLAGS, registers.arg1()),
+        Hook::OpenByHandle => (0, registers.arg2(), 0),
+        Hook::Openat2 => {
+            let how = registers.arg2();
+            let (flags, mode) = (user_u64(how), user_u64(how.wrapping_add(8)));
+            if flags.is_none() || mode.is_none() {
+                scratch.record.header.missing |= missing::OPEN_FLAGS;
+            }
+            scratch.record.flags = flags.unwrap_or(0);
+            scratch.record.mode = mode.unwrap_or(0) as u32;
+            return registers.arg1();
+        }
+        _ => (registers.arg1(), registers.arg2(), registers.arg3()),
+    };
+    // An int and an unsigned short, to the kernel.
+    scratch.record.flags = flags & 0xffff_ffff;
+    scratch.record.mode = mode as u32 & 0xffff;
+    name
+}
+
+/// What the descriptor stands for.
+#[inline(always)]
+fn fill_file<R: Reader>(scratch: &mut OpenScratch, task: R::Ptr, fd: u32) {
+    let offsets = &config().offsets;
+    let fdt = R::ptr(R::ptr(task, constant(&offsets.task_files)), constant(&offsets.files_fdt));
+    let slot = R::u64(fdt, constant(&offsets.fdt_files)).wrapping_add(u64::from(fd) * 8);
+    // The slot holds the address of a file. Typed readers see it as a struct that has such a pointer.
+    let bprm_file = constant(&offsets.bprm_file);
+    let slot = R::object(slot.wrapping_sub(u64::from(bprm_file)), constant(&config().types.bprm));
+    let file = R::ptr(slot, bprm_file);
+    let inode = R::ptr(file, constant(&offsets.file_inode));
+    let created = R::u32(file, constant(&offsets.file_mode)) & FMODE_CREATED != 0;
+    scratch.record.state = if created { OPEN_CREATED } else { 0 };
+    scratch.record.ino = R::u64(inode, constant(&offsets.inode_ino));
+    scratch.record.dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
+    let dentry = R::ptr(file, constant(&offsets.file_dentry));
+    if R::address(dentry) == 0 {
+        // Another thread has closed the descriptor already.
+        scratch.record.header.missing |= missing::OPEN_PATH;
+        scratch.record.path = NO_PATH;
+        return;
+    }
+    scratch.record.path = path::append::<R, _>(scratch, R::ptr(file, constant(&offsets.file_mnt)), dentry);
+}
+
+const NO_PATH: PathLen = PathLen { len: 0, total: 0, flags: 0 };
+
+#[inline(always)]
+fn fill_no_file(scratch: &mut OpenScratch) {
+    scratch.record.state = 0;
+    scratch.record.ino = 0;
+    scratch.record.dev = 0;
+    scratch.record.path = NO_PATH;
+}

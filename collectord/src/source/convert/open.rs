@@ -1,0 +1,167 @@
+//! Opens and failed execs.
+
+use super::{Converter, without_nul};
+use collector_common::{
+    ExecFailedRecord, FAILED_ARGV_CUT, OPEN_CREATED, OpenRecord, PATH_BYTES_MAX, PATH_TRUNCATED,
+    PATH_UNREACHABLE, missing,
+};
+use collector_core::event::{Errno, ExecFailed, Open, OpenFlags, Truncated};
+use std::borrow::Cow;
+
+/// `ENAMETOOLONG`
+const NAME_TOO_LONG: Errno = Errno(36);
+
+impl Converter {
+    pub(super) fn open(&mut self, record: &OpenRecord, text: &[u8], truncated: &mut Vec<Truncated>) -> Open {
+        let (path, requested) = text.split_at((record.path.len as usize).min(text.len()));
+        let has = |bit| record.header.missing & bit == 0;
+        let flags = has(missing::OPEN_FLAGS).then_some(OpenFlags(record.flags));
+        let fd = u32::try_from(record.result).ok();
+        let errno = fd.is_none().then(|| Errno(record.result.saturating_neg()));
+        let file = fd.is_some() && has(missing::OPEN_PATH);
+        let mut cut =
+            |field, original_len| truncated.push(Truncated { field: Cow::Borrowed(field), original_len });
+        if file && record.path.flags & PATH_TRUNCATED != 0 {
+            cut("open.path", u64::from(record.path.total));
+        }
+        // As many bytes as are read of a name: the kernel says whether that was all.
+        if errno == Some(NAME_TOO_LONG) && record.requested_len == PATH_BYTES_MAX {
+            cut("open.requested", u64::from(PATH_BYTES_MAX));
+        }
+        Open {
+            path: (file && !is_nameless(record, path)).then(|| self.path(path)),
+            requested: (!requested.is_empty()).then(|| self.text(without_nul(requested))),
+            flags,
+            mode: flags.filter(|flags| flags.has_mode()).map(|_| record.mode),
+            dev: file.then_some(record.dev),
+            ino: file.then_some(record.ino),
+            fd,
+            errno,
+            created: file.then_some(record.state & OPEN_CREATED != 0),
+        }
+    }
+
+    pub(super) fn exec_failed(
+        &mut self,
+        record: &ExecFailedRecord,
+        text: &[u8],
+        truncated: &mut Vec<Truncated>,
+    ) -> ExecFailed {
+        let (filename, argv) = text.split_at((record.filename_len as usize).min(text.len()));
+        let has = |bit| record.header.missing & bit == 0;
+        let has_argv = has(missing::EXEC_FAILED_ARGV);
+        if has_argv && record.flags & FAILED_ARGV_CUT != 0 {
+            // How much more there is, nobody has counted.
+            let original_len = u64::from(record.argv_len) + 1;
+            truncated.push(Truncated { field: Cow::Borrowed("exec_failed.argv"), original_len });
+        }
+        ExecFailed {
+            filename: has(missing::EXEC_FAILED_FILENAME).then(|| self.text(without_nul(filename))),
+            argv: has_argv.then(|| self.text(argv)),
+            errno: Errno(i32::try_from(record.errno).unwrap_or(i32::MAX)),
+        }
+    }
+}
+
+/// A pipe, a namespace or the like, opened again through /proc: it has no name in any directory.
+fn is_nameless(record: &OpenRecord, path: &[u8]) -> bool {
+    record.path.flags & PATH_UNREACHABLE != 0 && path.iter().all(|&byte| byte == 0)
+}
+
+/// Whether an open that came out well has no path, and not because reading it failed.
+pub(super) fn is_pathless(open: &Open, record: &OpenRecord) -> bool {
+    open.fd.is_some() && open.path.is_none() && record.header.missing & missing::OPEN_PATH == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{event, exec_failed, leaf_first, open};
+    use super::*;
+    use collector_core::event::{Abi, KernelBody, KernelEvent, MissingReason};
+
+    fn open_of(event: &KernelEvent) -> &Open {
+        let KernelBody::Open(open) = &event.body else { panic!("{event:?}") };
+        open
+    }
+
+    fn passwd() -> Vec<u8> {
+        leaf_first(&[b"etc", b"passwd"])
+    }
+
+    #[test]
+    fn an_open_has_its_file_and_what_was_asked_for() {
+        let event = event(&open(&passwd(), b"../etc/passwd\0", |record| {
+            record.flags = 0o101;
+            record.mode = 0o644;
+            record.state = OPEN_CREATED;
+        }));
+        let expected = Open {
+            path: Some(b"/etc/passwd"[..].into()),
+            requested: Some(b"../etc/passwd"[..].into()),
+            flags: Some(OpenFlags(0o101)),
+            mode: Some(0o644),
+            dev: Some(8 << 20 | 1),
+            ino: Some(77),
+            fd: Some(3),
+            errno: None,
+            created: Some(true),
+        };
+        assert_eq!(open_of(&event), &expected);
+        assert!(event.missing.is_empty() && event.truncated.is_empty(), "{event:?}");
+        if cfg!(target_arch = "x86_64") {
+            assert_eq!(event.abi, Some(Abi::X86_64));
+        }
+    }
+
+    #[test]
+    fn a_failed_open_has_its_error_and_no_file() {
+        let event = event(&open(b"", b"nowhere\0", |record| record.result = -2));
+        let expected = Open {
+            requested: Some(b"nowhere"[..].into()),
+            flags: Some(OpenFlags(0o2_000_000)),
+            errno: Some(Errno(2)),
+            ..Open::default()
+        };
+        assert_eq!(open_of(&event), &expected);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_absent_and_named() {
+        let event = event(&open(b"", b"", |record| {
+            record.header.missing = missing::OPEN_PATH | missing::OPEN_REQUESTED | missing::OPEN_FLAGS;
+        }));
+        let named: Vec<_> = event.missing.iter().map(|missing| missing.field.as_ref()).collect();
+        assert_eq!(named, ["open.path", "open.requested", "open.flags"]);
+        assert_eq!(open_of(&event), &Open { fd: Some(3), ..Open::default() });
+    }
+
+    #[test]
+    fn a_file_without_a_name_says_so() {
+        let event = event(&open(b"\0", b"/proc/self/fd/4\0", |record| record.path.flags = PATH_UNREACHABLE));
+        assert_eq!((&open_of(&event).path, open_of(&event).ino), (&None, Some(77)));
+        assert_eq!(event.missing[0].field, "open.path");
+        assert_eq!(event.missing[0].reason, MissingReason::Unsupported);
+    }
+
+    #[test]
+    fn a_cut_path_says_how_long_it_was() {
+        let event = event(&open(&passwd(), b"passwd\0", |record| {
+            record.path.flags = PATH_TRUNCATED;
+            record.path.total = 5000;
+        }));
+        assert_eq!((event.truncated[0].field.as_ref(), event.truncated[0].original_len), ("open.path", 5000));
+    }
+
+    #[test]
+    fn a_failed_exec_has_its_arguments_and_error() {
+        let event = event(&exec_failed(b"./no\0", b"no\0a b\0\0", |record| record.flags = FAILED_ARGV_CUT));
+        let KernelBody::ExecFailed(failed) = &event.body else { panic!("{event:?}") };
+        assert_eq!(failed.filename, Some(b"./no"[..].into()));
+        assert_eq!(failed.args().collect::<Vec<_>>(), [&b"no"[..], b"a b", b""]);
+        assert_eq!(failed.errno, Errno(2));
+        assert_eq!(
+            (event.truncated[0].field.as_ref(), event.truncated[0].original_len),
+            ("exec_failed.argv", 9)
+        );
+    }
+}
