@@ -3,6 +3,7 @@
 use crate::backpressure::{BackpressurePolicies, QUEUE_BYTES_DEFAULT, QUEUE_BYTES_MIN};
 use crate::config::CollectorConfig;
 use crate::handle::CollectorHandle;
+use crate::ipc::{BoundSocket, IpcError, IpcOptions, ReadyServer};
 use crate::process_table::{PROCESS_TABLE_CAPACITY, ProcessTable, SnapshotEntry};
 use crate::restart::RestartPolicy;
 use crate::runtime::{EndReason, Parts, Registered, RunReport, ShutdownHandle, run};
@@ -69,6 +70,7 @@ pub struct Collector {
     queue_bytes: usize,
     handle: CollectorHandle,
     subscribers: Subscribers,
+    ipc: Option<ReadyServer>,
 }
 
 impl fmt::Debug for Collector {
@@ -102,6 +104,7 @@ impl Collector {
             policies: BackpressurePolicies::default(),
             queue_bytes: QUEUE_BYTES_DEFAULT,
             subscribers,
+            ipc: None,
         }
     }
 
@@ -201,6 +204,22 @@ impl Collector {
         self
     }
 
+    /// Serves clients on a Unix socket while the collector runs. The socket is there when this returns, and clients that
+    /// connect before the run wait for it. What breaks the server later is told in [`crate::RunReport::ipc`] and leaves
+    /// the collector alone.
+    ///
+    /// # Errors
+    /// An option out of its bound, a folder or socket that is not the collector's own, or another server at the same
+    /// path. The collector can run without the server.
+    pub fn serve_ipc(&mut self, options: IpcOptions) -> Result<(), IpcError> {
+        if self.ipc.is_some() {
+            return Err(IpcError::Twice);
+        }
+        let socket = BoundSocket::bind(&options)?;
+        self.ipc = Some(ReadyServer { socket, options });
+        Ok(())
+    }
+
     /// Runs until a shutdown handle, SIGINT, SIGTERM or the limit of [`Self::stop_after`] stops it, or a sink's reader
     /// goes away.
     ///
@@ -244,6 +263,7 @@ impl Collector {
             queue_bytes: self.queue_bytes,
             handle: self.handle,
             subscribers: self.subscribers,
+            ipc: self.ipc,
         })
         .await
     }

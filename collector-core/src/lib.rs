@@ -23,6 +23,7 @@ pub mod escape;
 pub mod event;
 mod handle;
 mod health;
+mod ipc;
 mod json;
 mod metrics;
 pub mod process_table;
@@ -47,6 +48,10 @@ pub use event::{
 };
 pub use handle::CollectorHandle;
 pub use health::{Health, HealthReason, HealthState, PartHealth};
+pub use ipc::{
+    IPC_CLIENTS_MAX, IPC_FRAME_BYTES_MAX, IPC_HASH_BYTES_MAX, IPC_RECENT_BYTES_MAX, IPC_RECENT_EVENTS_MAX,
+    IPC_TOLD_PROCESSES_MAX, IpcError, IpcOptions, IpcReport,
+};
 pub use json::{JsonEncoder, JsonLinesSink};
 pub use restart::RestartPolicy;
 pub use runtime::{EndReason, RunReport, ShutdownHandle, SinkReport, SinkState, SourceOutcome, SourceReport};

@@ -5,6 +5,8 @@
 //! are refused and counted. Exited entries stay for [`EXITED_KEPT_NS`], because events of different CPUs can be read
 //! slightly out of order: a process's exit before its exec.
 
+mod live;
+
 use crate::event::{Exec, Fork, KernelBody, KernelEvent, ProcessContext, ProcessIdentity, Text};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -13,6 +13,7 @@ pub use layers::{CONFIG_FILE_BYTES_MAX, ConfigLayers, Loaded};
 pub use load_error::ConfigLoadError;
 pub use origin::Origin;
 pub use units::ByteSize;
+pub(crate) use units::duration;
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -10,6 +10,7 @@ use super::stop::{EndReason, Phase};
 use super::untold::Untold;
 use crate::event::{CollectionEvent, CoverageEvent};
 use crate::health::Condition;
+use crate::ipc::{IpcTap, ProcessQuery};
 use crate::subscription::{EventBatch, Subscribers};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub(super) struct Batcher {
     pub(super) outlet: Outlet,
     /// Something was written and not flushed.
     pub(super) unflushed: bool,
+    pub(super) ipc: Option<IpcTap>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) live: Arc<Live>,
     /// Whether each batch is logged.
@@ -50,6 +52,8 @@ enum Step {
     HandOn,
     /// The stream pauses.
     Flush,
+    /// A client asks about the processes.
+    Asked(ProcessQuery),
     PhaseChanged,
 }
 
@@ -64,6 +68,7 @@ impl Batcher {
                 Step::Received { source, from } => self.admit(source, from).await,
                 Step::HandOn => self.hand_on().await,
                 Step::Flush => self.flush().await,
+                Step::Asked(query) => query.answer(self.admission.processes()),
                 Step::PhaseChanged => {}
             }
         }
@@ -99,6 +104,8 @@ impl Batcher {
         });
         tokio::select! {
             biased;
+            // First, or a flood would keep clients waiting for ever; there are few.
+            query = IpcTap::asked(&mut self.ipc) => Step::Asked(query),
             step = turn => step,
             () = async { sleep_until(due_at.expect("polled only if set")).await }, if due_at.is_some() => Step::HandOn,
             // The sender lives until this task has ended.
@@ -137,6 +144,9 @@ impl Batcher {
         }
         if self.batch.is_empty() {
             return;
+        }
+        if let Some(ipc) = &self.ipc {
+            ipc.tell(self.batch.events().iter());
         }
         let numbered = self.batch.numbered();
         let nothing = Batch::new(0, 0, std::time::Duration::ZERO);

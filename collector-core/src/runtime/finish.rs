@@ -66,6 +66,7 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
         sources: sources.collect(),
         sinks: batcher.outlet.reports(),
         process_table: batcher.admission.processes().stats(),
+        ipc: None,
     }
 }
 

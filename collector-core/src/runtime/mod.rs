@@ -33,9 +33,11 @@ use crate::backpressure::BackpressurePolicies;
 use crate::config::CollectorConfig;
 use crate::event::CoverageEvent;
 use crate::handle::CollectorHandle;
+use crate::ipc::{IpcReport, IpcTap, ReadyServer, RunningServer};
 use crate::process_table::ProcessTable;
 use crate::restart::RestartPolicy;
 use crate::sink::EventSink;
+use crate::source::SourceCaps;
 use crate::subscription::Subscribers;
 use admit::Admission;
 use anyhow::Context;
@@ -53,7 +55,7 @@ use supervise::{HEALTH_CHECK_MAX, Supervisor, Terms};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout_at};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use untold::Untold;
 
 /// A sink that blocks its whole thread cannot be left by the task it blocks. After the deadline, this long is waited
@@ -74,10 +76,11 @@ pub(crate) struct Parts {
     pub(crate) queue_bytes: usize,
     pub(crate) handle: CollectorHandle,
     pub(crate) subscribers: Subscribers,
+    pub(crate) ipc: Option<ReadyServer>,
 }
 
 pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
-    let Parts { config, sources, sinks, processes, shutdown, handle_signals, stop_after, .. } = parts;
+    let Parts { config, sources, sinks, processes, shutdown, handle_signals, stop_after, ipc, .. } = parts;
     // Whatever way this ends, nobody waits for more.
     let _end = EndsSubscriptions(parts.subscribers.clone());
     let mut signals = match handle_signals {
@@ -108,6 +111,8 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
     let (end, mut end_rx) = oneshot::channel();
     let claims = sources.iter().map(|registered| (registered.name, registered.caps));
     let admission = Admission::new(claims, processes, stop_after);
+    let has_ipc = ipc.is_some();
+    let (server, tap) = ipc.and_then(|ipc| start_server(ipc, &sources, &config)).unzip();
     let books = vec![SourceBooks::default(); sources.len()];
     let terms = Terms {
         startup_timeout: config.startup_timeout,
@@ -133,6 +138,7 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
         untold: Untold::default(),
         outlet: Outlet::new(sinks, phase_rx.clone(), Arc::clone(&live)),
         unflushed: false,
+        ipc: tap,
         phase: phase_rx,
         live: Arc::clone(&live),
         log_batches: config.enable_debug_logging,
@@ -167,6 +173,9 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
     info!(?ended, "stopping");
     let deadlines = Deadlines::new(Instant::now(), config.shutdown_timeout);
     phase.send_replace(Phase::Stopping(deadlines));
+    if let Some(server) = &server {
+        server.stop();
+    }
     supervisor.stop(deadlines.sources).await;
     phase.send_replace(Phase::Draining(deadlines));
     let batcher = timeout_at(deadlines.sinks + BATCHER_OVERTIME, batcher_task.join_next())
@@ -174,7 +183,11 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
         .context("a sink blocked its thread beyond the shutdown timeout; its events are lost")?
         .expect("the set has one task")
         .context("a sink panicked; the events it held are lost")?;
-    let report = finish::finish(ended, supervisor, batcher).await;
+    let mut report = finish::finish(ended, supervisor, batcher).await;
+    report.ipc = match server {
+        Some(server) => Some(server.ended().await),
+        None => has_ipc.then(IpcReport::of_failed),
+    };
     info!(ended = ?report.ended, summary_told = report.summary_told, "stopped");
     Ok(report)
 }
@@ -202,6 +215,18 @@ impl Drop for EndsLive {
     fn drop(&mut self) {
         self.0.end();
     }
+}
+
+/// A server that cannot begin is reported, and the collector goes on without it.
+fn start_server(
+    ipc: ReadyServer,
+    sources: &[Registered],
+    config: &CollectorConfig,
+) -> Option<(RunningServer, IpcTap)> {
+    let caps = sources.iter().fold(SourceCaps::empty(), |all, registered| all | registered.caps);
+    ipc.start(caps, config.component_name.clone())
+        .inspect_err(|failure| error!(%failure, "the IPC server cannot begin"))
+        .ok()
 }
 
 /// What all sources together cover; `None` if none can say.

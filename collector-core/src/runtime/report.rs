@@ -3,6 +3,7 @@
 use super::stop::EndReason;
 use crate::accounting::{Imbalance, Reasons};
 use crate::event::{EventClass, SummaryEvent};
+use crate::ipc::IpcReport;
 use crate::process_table::TableStats;
 use std::fmt;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct RunReport {
     pub sinks: Vec<SinkReport>,
     /// What the process table held and what it could not hold.
     pub process_table: TableStats,
+    /// What the IPC server did; `None` if there was none to be.
+    pub ipc: Option<IpcReport>,
 }
 
 /// How a source fared. The counts are of all its events, numbered or not.

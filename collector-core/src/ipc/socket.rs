@@ -1,0 +1,223 @@
+//! The socket in the file system: who can reach it, and what it may replace.
+//!
+//! Everything happens relative to the opened folder, so that a path which changes meanwhile changes nothing. The socket
+//! has its permissions before it has a name, gets another name first, listens, and is then renamed: from the moment
+//! it can be found under its name it is finished. A lock on the folder keeps two that begin at once apart.
+
+use super::{IpcError, IpcOptions};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, renameat};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
+use nix::unistd::{Gid, Group, UnlinkatFlags, fchown, fchownat, geteuid, mkdir, unlinkat};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use tracing::{info, warn};
+
+/// Connections that wait to be accepted. Those over the clients' bound are accepted and closed, so that few wait.
+const BACKLOG: i32 = 64;
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// A listening socket that is removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct BoundSocket {
+    pub(super) listener: UnixListener,
+    pub(super) group: Option<Gid>,
+    place: Place,
+    /// Device and inode: what stands under the name later may be somebody else's.
+    id: (u64, u64),
+}
+
+/// A name in an opened folder.
+#[derive(Debug)]
+struct Place {
+    folder: File,
+    name: OsString,
+    path: PathBuf,
+}
+
+impl BoundSocket {
+    pub(crate) fn bind(options: &IpcOptions) -> Result<Self, IpcError> {
+        options.validate()?;
+        let group = options.group.as_deref().map(find_group).transpose()?;
+        let place = Place::open(&options.socket, group)?;
+        place
+            .locked(|| {
+                place.check_free()?;
+                let fd = place.listen_under(&place.temporary_name(), group)?;
+                let stat =
+                    place.stat(&place.temporary_name()).map_err(|error| place.failed("look at", error))?;
+                renameat(&place.folder, &*place.temporary_name(), &place.folder, &*place.name)
+                    .map_err(|error| place.failed("rename", error))?;
+                let id = stat.map(|stat| (stat.st_dev, stat.st_ino)).unwrap_or_default();
+                info!(socket = %options.socket.display(), "IPC socket ready");
+                Ok((UnixListener::from(fd), id))
+            })
+            .map(|(listener, id)| Self { listener, group, place, id })
+    }
+}
+
+impl Drop for BoundSocket {
+    fn drop(&mut self) {
+        let place = &self.place;
+        let removed = place.locked(|| match place.stat(&place.name) {
+            Ok(Some(stat)) if (stat.st_dev, stat.st_ino) == self.id => {
+                unlinkat(&place.folder, &*place.name, UnlinkatFlags::NoRemoveDir)
+                    .map_err(|error| place.failed("remove", error))
+            }
+            // Somebody else's by now, or gone.
+            _ => Ok(()),
+        });
+        if let Err(error) = removed {
+            warn!(%error, "the IPC socket stays behind");
+        }
+    }
+}
+
+impl Place {
+    /// Opens the folder and makes it if it is missing; refuses one in which others can change anything.
+    fn open(path: &Path, group: Option<Gid>) -> Result<Self, IpcError> {
+        let (folder_path, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name());
+        let name = name.unwrap_or_default().to_owned();
+        let system = |what| {
+            move |error: std::io::Error| IpcError::System {
+                what,
+                path: folder_path.to_owned(),
+                source: error,
+            }
+        };
+        // With 0700 nobody gets in before the rest is set; the umask can only take bits away.
+        let is_new = match mkdir(folder_path, Mode::from_bits_truncate(0o700)) {
+            Ok(()) => true,
+            Err(Errno::EEXIST) => false,
+            Err(error) => return Err(system("make folder")(error.into())),
+        };
+        let folder = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+            .open(folder_path)
+            .map_err(system("open folder (a symbolic link is not followed)"))?;
+        let refuse = |reason| Err(IpcError::Folder { path: folder_path.to_owned(), reason });
+        let stat = fstat(&folder).map_err(|error| system("look at folder")(error.into()))?;
+        if stat.st_uid != geteuid().as_raw() {
+            return refuse(format!("it belongs to uid {}, not to uid {}", stat.st_uid, geteuid()));
+        }
+        if stat.st_mode & WRITABLE_BY_OTHERS != 0 {
+            return refuse(format!("its mode is {:04o}: others can write to it", stat.st_mode & 0o7777));
+        }
+        if is_new {
+            let mode = if group.is_some() { 0o750 } else { 0o700 };
+            fchown(&folder, None, group)
+                .and_then(|()| fchmod(&folder, Mode::from_bits_truncate(mode)))
+                .map_err(|error| system("set the permissions of folder")(error.into()))?;
+        } else if let Some(group) = group {
+            let for_group = stat.st_gid == group.as_raw() && stat.st_mode & 0o010 != 0;
+            if !for_group && stat.st_mode & 0o001 == 0 {
+                return refuse(format!("group {group} cannot reach what is in it"));
+            }
+        }
+        Ok(Self { folder, name, path: path.to_owned() })
+    }
+
+    fn temporary_name(&self) -> OsString {
+        let mut name = OsString::from(".");
+        name.push(&self.name);
+        name.push(".new");
+        name
+    }
+
+    /// One at a time of all that begin or end in this folder.
+    fn locked<T>(&self, act: impl FnOnce() -> Result<T, IpcError>) -> Result<T, IpcError> {
+        self.folder.lock().map_err(|source| IpcError::System {
+            what: "lock the folder of",
+            path: self.path.clone(),
+            source,
+        })?;
+        let result = act();
+        // Closing the folder would unlock it as well, but it stays open while the server lives.
+        let _ = self.folder.unlock();
+        result
+    }
+
+    /// Refuses whatever is no dead socket of our own. A dead one is replaced by the rename.
+    fn check_free(&self) -> Result<(), IpcError> {
+        self.check_ours(&self.name)?;
+        if self.check_ours(&self.temporary_name())? {
+            // Left by one that ended between its bind and its rename.
+            unlinkat(&self.folder, &*self.temporary_name(), UnlinkatFlags::NoRemoveDir)
+                .map_err(|error| self.failed("remove the leftover of", error))?;
+        }
+        match self.probe() {
+            Ok(()) | Err(Errno::EAGAIN) => Err(IpcError::InUse { path: self.path.clone() }),
+            Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(()),
+            Err(error) => Err(self.failed("find out whether a server answers at", error)),
+        }
+    }
+
+    /// Whether a socket of our own stands there; an error if it is anything else.
+    fn check_ours(&self, name: &OsStr) -> Result<bool, IpcError> {
+        let Some(stat) = self.stat(name).map_err(|error| self.failed("look at", error))? else {
+            return Ok(false);
+        };
+        let refuse = |reason| Err(IpcError::Foreign { path: self.path.clone(), reason });
+        match stat.st_mode & SFlag::S_IFMT.bits() {
+            kind if kind == SFlag::S_IFLNK.bits() => refuse("it is a symbolic link".to_owned()),
+            kind if kind != SFlag::S_IFSOCK.bits() => refuse("it is no socket".to_owned()),
+            _ if stat.st_uid != geteuid().as_raw() => refuse(format!("it belongs to uid {}", stat.st_uid)),
+            _ => Ok(true),
+        }
+    }
+
+    fn stat(&self, name: &OsStr) -> Result<Option<FileStat>, Errno> {
+        match fstatat(&self.folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    /// Tries to connect, without waiting.
+    fn probe(&self) -> Result<(), Errno> {
+        let probe = new_socket()?;
+        connect(probe.as_raw_fd(), &self.address(&self.name)?)
+    }
+
+    fn listen_under(&self, name: &OsStr, group: Option<Gid>) -> Result<OwnedFd, IpcError> {
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        let listening = || {
+            let fd = new_socket()?;
+            // The file gets the mode that the socket has when it is bound.
+            fchmod(&fd, Mode::from_bits_truncate(mode))?;
+            bind(fd.as_raw_fd(), &self.address(name)?)?;
+            if group.is_some() {
+                fchownat(&self.folder, name, None, group, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            }
+            listen(&fd, Backlog::new(BACKLOG)?)?;
+            Ok(fd)
+        };
+        listening().map_err(|error| self.failed("listen at", error))
+    }
+
+    /// A name in the opened folder; also short enough for an address, however long the path is.
+    fn address(&self, name: &OsStr) -> Result<UnixAddr, Errno> {
+        let folder = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
+        UnixAddr::new(&Path::new(&folder).join(name))
+    }
+
+    fn failed(&self, what: &'static str, error: Errno) -> IpcError {
+        IpcError::System { what, path: self.path.clone(), source: error.into() }
+    }
+}
+
+fn new_socket() -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::Stream, flags, None)
+}
+
+fn find_group(name: &str) -> Result<Gid, IpcError> {
+    let found = Group::from_name(name).ok().flatten();
+    found.map(|group| group.gid).ok_or_else(|| IpcError::NoSuchGroup(name.to_owned()))
+}
