@@ -12,6 +12,7 @@ mod negotiation;
 mod observed;
 #[path = "ipc/processes.rs"]
 mod processes;
+#[allow(dead_code, reason = "the security test uses all of it")]
 #[path = "ipc/rig.rs"]
 mod rig;
 #[allow(dead_code, unused_imports, reason = "the integration test uses all of it")]

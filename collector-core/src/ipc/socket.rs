@@ -8,7 +8,7 @@ use super::{IpcError, IpcOptions};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat};
 use nix::unistd::{Gid, Group, UnlinkatFlags, fchown, fchownat, geteuid, mkdir, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -186,14 +186,16 @@ impl Place {
     }
 
     fn listen_under(&self, name: &OsStr, group: Option<Gid>) -> Result<OwnedFd, IpcError> {
-        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        let mode = Mode::from_bits_truncate(if group.is_some() { 0o660 } else { 0o600 });
         let listening = || {
             let fd = new_socket()?;
-            // The file gets the mode that the socket has when it is bound.
-            fchmod(&fd, Mode::from_bits_truncate(mode))?;
+            // The file gets the mode that the socket has when it is bound, less the umask.
+            fchmod(&fd, mode)?;
             bind(fd.as_raw_fd(), &self.address(name)?)?;
             if group.is_some() {
                 fchownat(&self.folder, name, None, group, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                // What the umask took. Nobody else can have put another file here.
+                fchmodat(&self.folder, name, mode, FchmodatFlags::FollowSymlink)?;
             }
             listen(&fd, Backlog::new(BACKLOG)?)?;
             Ok(fd)

@@ -69,8 +69,13 @@ impl Rig {
     }
 
     pub(crate) async fn stop(self) -> RunReport {
+        self.stop_and_keep_folder().await.0
+    }
+
+    /// As [`Self::stop`], and leaves the folder for a look.
+    pub(crate) async fn stop_and_keep_folder(self) -> (RunReport, tempfile::TempDir) {
         self.handle.shutdown();
-        self.running.await.unwrap()
+        (self.running.await.unwrap(), self.folder)
     }
 }
 

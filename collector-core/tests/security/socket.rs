@@ -1,0 +1,217 @@
+//! The socket's place in the file system.
+
+use crate::rig::{Client, Rig, Setting};
+use crate::wire::Message;
+use collector_core::{Collector, CollectorConfig, IpcError, IpcOptions};
+use std::fs::{self, Permissions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+fn serve(socket: &Path) -> Result<Collector, IpcError> {
+    serve_with(IpcOptions::new(socket))
+}
+
+fn serve_with(options: IpcOptions) -> Result<Collector, IpcError> {
+    let mut collector = Collector::new(CollectorConfig::new());
+    collector.serve_ipc(options).map(|()| collector)
+}
+
+/// A folder of one's own with a place for a socket.
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+    let socket = folder.path().join("collector.sock");
+    (folder, socket)
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn socket_and_folder_are_for_the_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("own/collector.sock");
+    let collector = serve(&socket).unwrap();
+    assert_eq!((mode(socket.parent().unwrap()), mode(&socket)), (0o700, 0o600));
+    assert_eq!(fs::read_dir(socket.parent().unwrap()).unwrap().count(), 1, "nothing stands beside it");
+    drop(collector);
+    assert!(!socket.exists());
+}
+
+#[test]
+fn with_a_group_socket_and_folder_are_for_it_too() {
+    let Some(group) = a_group() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("own/collector.sock");
+    let _collector = serve_with(IpcOptions::new(&socket).with_group(&group.0)).unwrap();
+    assert_eq!((mode(socket.parent().unwrap()), mode(&socket)), (0o750, 0o660));
+    let gids = [socket.parent().unwrap(), &socket].map(|path| fs::symlink_metadata(path).unwrap().gid());
+    assert_eq!(gids, [group.1; 2]);
+}
+
+/// Another group than the own one, which only root can give files to.
+fn a_group() -> Option<(String, u32)> {
+    let own = fs::metadata("/proc/self").unwrap();
+    if own.uid() != 0 {
+        println!("skipped: only root can give the socket to another group");
+        return None;
+    }
+    let groups = fs::read_to_string("/etc/group").unwrap();
+    let found = groups.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next()?.to_owned();
+        let gid = parts.nth(1)?.parse().ok()?;
+        (gid != own.gid()).then_some((name, gid))
+    });
+    assert!(found.is_some(), "this machine has one group");
+    found
+}
+
+#[test]
+fn a_group_that_is_not_there_and_one_that_cannot_reach_the_socket_are_refused() {
+    let (folder, socket) = place();
+    let error = serve_with(IpcOptions::new(&socket).with_group("no-such-group")).unwrap_err();
+    assert_eq!(error.to_string(), "there is no group \"no-such-group\"");
+    let Some(group) = a_group() else { return };
+    let error = serve_with(IpcOptions::new(&socket).with_group(&group.0)).unwrap_err();
+    assert!(error.to_string().ends_with("cannot reach what is in it"), "{error}");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
+    serve_with(IpcOptions::new(&socket).with_group(&group.0)).unwrap();
+}
+
+#[test]
+fn what_is_no_socket_of_ours_is_left_as_it_is() {
+    let (folder, socket) = place();
+    fs::write(&socket, "precious").unwrap();
+    let error = serve(&socket).unwrap_err();
+    assert!(error.to_string().ends_with("is left as it is: it is no socket"), "{error}");
+    assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
+    fs::remove_file(&socket).unwrap();
+
+    let target = folder.path().join("target");
+    for (exists, target) in [(false, &target), (true, &target)] {
+        if exists {
+            drop(UnixListener::bind(target).unwrap());
+        }
+        symlink(target, &socket).unwrap();
+        let error = serve(&socket).unwrap_err();
+        assert!(error.to_string().ends_with("is left as it is: it is a symbolic link"), "{error}");
+        assert!(fs::symlink_metadata(&socket).unwrap().is_symlink());
+        fs::remove_file(&socket).unwrap();
+    }
+    fs::create_dir(&socket).unwrap();
+    assert!(matches!(serve(&socket).unwrap_err(), IpcError::Foreign { .. }));
+}
+
+#[test]
+fn a_dead_socket_of_our_own_is_replaced_and_a_live_one_is_not() {
+    let (folder, socket) = place();
+    drop(UnixListener::bind(&socket).unwrap());
+    let dead = fs::metadata(&socket).unwrap().ino();
+    let leftover = folder.path().join(".collector.sock.new");
+    drop(UnixListener::bind(&leftover).unwrap());
+    let collector = serve(&socket).unwrap();
+    let live = fs::metadata(&socket).unwrap();
+    assert!(live.file_type().is_socket() && live.ino() != dead && !leftover.exists());
+    let error = serve(&socket).unwrap_err();
+    assert!(matches!(error, IpcError::InUse { .. }), "{error}");
+    assert_eq!(fs::metadata(&socket).unwrap().ino(), live.ino());
+    drop(collector);
+    drop(serve(&socket).unwrap());
+}
+
+#[test]
+fn a_socket_of_another_user_is_left_as_it_is() {
+    let (_folder, socket) = place();
+    drop(UnixListener::bind(&socket).unwrap());
+    if std::os::unix::fs::chown(&socket, Some(65_534), None).is_err() {
+        println!("skipped: only root can give a file away");
+        return;
+    }
+    let error = serve(&socket).unwrap_err();
+    assert!(error.to_string().ends_with("is left as it is: it belongs to uid 65534"), "{error}");
+    assert_eq!(fs::metadata(&socket).unwrap().uid(), 65_534);
+}
+
+#[test]
+fn a_folder_that_others_can_change_or_that_is_a_link_is_refused() {
+    let (folder, socket) = place();
+    for others in [0o720, 0o702, 0o1777] {
+        fs::set_permissions(folder.path(), Permissions::from_mode(others)).unwrap();
+        let error = serve(&socket).unwrap_err();
+        assert!(error.to_string().ends_with("others can write to it"), "{error}");
+        assert!(!socket.exists());
+    }
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    drop(serve(&socket).unwrap());
+    let link = folder.path().join("link");
+    let target = folder.path().join("target");
+    fs::create_dir(&target).unwrap();
+    symlink(&target, &link).unwrap();
+    let error = serve(&link.join("collector.sock")).unwrap_err();
+    assert!(matches!(error, IpcError::System { .. }), "{error}");
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_of_another_user_is_refused() {
+    let (folder, socket) = place();
+    if std::os::unix::fs::chown(folder.path(), Some(65_534), None).is_err() {
+        println!("skipped: only root can give a folder away");
+        return;
+    }
+    let error = serve(&socket).unwrap_err();
+    assert!(error.to_string().contains("belongs to uid 65534"), "{error}");
+}
+
+#[test]
+fn two_that_begin_at_once_do_not_both_serve() {
+    for _ in 0..50 {
+        let (_folder, socket) = place();
+        drop(UnixListener::bind(&socket).unwrap());
+        let begun: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| serve(&socket))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(begun.iter().filter(|result| result.is_ok()).count(), 1);
+    }
+}
+
+#[test]
+fn a_collector_serves_once_and_with_valid_options() {
+    let (_folder, socket) = place();
+    let mut collector = serve(&socket).unwrap();
+    assert!(matches!(collector.serve_ipc(IpcOptions::new(&socket)), Err(IpcError::Twice)));
+    let error = serve(Path::new("relative.sock")).unwrap_err();
+    assert!(matches!(error, IpcError::Options(_)), "{error}");
+}
+
+#[tokio::test]
+async fn what_took_the_sockets_place_is_not_removed_and_its_loss_is_not_the_collectors() {
+    let rig = Rig::new(Setting::default()).await;
+    let mut client = rig.client().await;
+    fs::remove_file(&rig.socket).unwrap();
+    fs::write(&rig.socket, "precious").unwrap();
+    assert!(client.task(4, Message::new()).await.succeeded());
+    let socket = rig.socket.clone();
+    let (report, _folder) = rig.stop_and_keep_folder().await;
+    assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
+    assert!(!report.ipc.unwrap().failed);
+}
+
+#[tokio::test]
+async fn the_path_may_be_longer_than_an_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = (0..3).fold(folder.path().to_owned(), |path, _| path.join("d".repeat(60)));
+    fs::create_dir_all(&deep).unwrap();
+    let socket = deep.join("ipc/collector.sock");
+    assert!(socket.as_os_str().len() > 108);
+    let _collector = serve(&socket).unwrap();
+    // A client has to shorten it in its own way.
+    let opened = fs::File::open(socket.parent().unwrap()).unwrap();
+    let short = format!("/proc/self/fd/{}/collector.sock", opened.as_raw_fd());
+    Client::connect(Path::new(&short)).await;
+}

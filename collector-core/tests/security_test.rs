@@ -1,0 +1,19 @@
+//! What a client, or somebody in the way of the socket, can try, and that it gets nowhere.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
+#![allow(clippy::cast_possible_truncation, reason = "the client's numbers are small")]
+
+#[path = "security/abuse.rs"]
+mod abuse;
+#[path = "security/other_user.rs"]
+mod other_user;
+#[allow(dead_code, reason = "the IPC test uses all of it")]
+#[path = "ipc/rig.rs"]
+mod rig;
+#[path = "security/socket.rs"]
+mod socket;
+#[allow(dead_code, unused_imports, reason = "the integration test uses all of it")]
+mod support;
+#[allow(dead_code, reason = "the IPC test uses all of it")]
+#[path = "ipc/wire.rs"]
+mod wire;
