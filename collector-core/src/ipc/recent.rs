@@ -84,9 +84,14 @@ impl Inner {
         self.events += 1;
         match event {
             CollectionEvent::Process(event) => self.take_process(event),
-            CollectionEvent::Network(event) => self.network.push(event.clone(), network_bytes(event)),
-            CollectionEvent::Filesystem(event) => {
-                self.filesystem.push(event.clone(), filesystem_bytes(event));
+            CollectionEvent::Network(event) => self.network(event.clone()),
+            CollectionEvent::Filesystem(event) => self.filesystem(event.clone()),
+            CollectionEvent::Kernel(event) => {
+                if let Some(event) = event.as_network() {
+                    self.network(event);
+                } else if let Some(event) = event.as_filesystem() {
+                    self.filesystem(event);
+                }
             }
             CollectionEvent::Performance(event) => {
                 let bytes = event.metric_name.len() + event.unit.len() + event.component.len();
@@ -95,6 +100,16 @@ impl Inner {
             // Processes of the kernel are in the process table; losses, coverage and summary are no domain's events.
             _ => {}
         }
+    }
+
+    fn network(&mut self, event: NetworkEvent) {
+        let bytes = network_bytes(&event);
+        self.network.push(event, bytes);
+    }
+
+    fn filesystem(&mut self, event: FilesystemEvent) {
+        let bytes = filesystem_bytes(&event);
+        self.filesystem.push(event, bytes);
     }
 
     fn take_process(&mut self, event: &ProcessEvent) {
