@@ -175,6 +175,7 @@ static const struct {
     {"interrupted", 0, do_interrupted, "a blocking one that a signal interrupts"},
     {"fastopen", 1, do_fastopen, "N   TCP Fast Open"},
     {"ia32", 1, do_ia32, "N   32-bit calls, half of them through socketcall, half of them not waiting"},
+    {"uring", 1, do_uring, "N   through io_uring, half of them by its workers"},
     {"probe-bpf", 1, do_probe_bpf, "map|attach   whether this task may use BPF here"},
 };
 

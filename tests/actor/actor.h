@@ -82,5 +82,6 @@ SUBCOMMAND(do_timeouts);
 SUBCOMMAND(do_interrupted);
 SUBCOMMAND(do_fastopen);
 SUBCOMMAND(do_ia32);
+SUBCOMMAND(do_uring);
 
 #endif

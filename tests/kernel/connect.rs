@@ -17,6 +17,7 @@ crate::tests![
     an_interrupted_call_is_one_attempt,
     fast_open_is_told,
     calls_of_32_bits_are_told_with_their_abi,
+    io_uring_is_told_by_its_owner,
     a_cookie_is_of_one_socket,
     filters_apply_to_connections,
 ];
@@ -189,6 +190,12 @@ fn calls_of_32_bits_are_told_with_their_abi(rig: &Rig) -> Result<()> {
     for event in stream.of_kind("connect").filter(|event| Some(event.pid()) == pid) {
         ensure!(event.text("abi")? == "ia32", "{}", event.0);
     }
+    Ok(())
+}
+
+fn io_uring_is_told_by_its_owner(rig: &Rig) -> Result<()> {
+    let (acts, stream) = acted(rig, &["uring", "40"])?;
+    ensure!(agree(&acts, &stream)? == 40, "not 40");
     Ok(())
 }
 
