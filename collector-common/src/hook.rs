@@ -1,7 +1,8 @@
 //! The attached programs: one row each. A hook is also a numbering stream: a program is not entered twice on one CPU, so
 //! numbers and scratch of one hook need no atomics, whatever can interrupt it. Since 6.1 the kernel sees to that (a raw
 //! tracepoint's program that is active on the CPU is skipped, and the skip counted); before, these tracepoints ran with
-//! preemption off, and all of them are hit by tasks only, but for `TcpEnd`, which guards itself.
+//! preemption off, and all of them are hit by tasks only, but for `TcpEnd`, which guards itself, and
+//! for the hooks of cgroups: these can be preempted, and number atomically where the kernel can.
 
 /// The class of an event: each has rings of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,4 +126,8 @@ hooks! {
     Creat = 11: File, Tracepoint, "sys_exit_creat", "creat";
     /// `open_by_handle_at` came back.
     OpenByHandle = 12: File, Tracepoint, "sys_exit_open_by_handle_at", "open_by_handle_at";
+    /// A datagram is sent to an IPv4 address.
+    SendMsg4 = 13: Network, CgroupSockAddr, "sendmsg4", "sendmsg4";
+    /// A datagram is sent to an IPv6 address.
+    SendMsg6 = 14: Network, CgroupSockAddr, "sendmsg6", "sendmsg6";
 }

@@ -12,8 +12,10 @@
 //! newer), `NAME_portable` by probe reads (5.10 and newer). The loader tries the first and falls back to the second.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod connect;
+mod datagram;
 mod exec;
 mod exec_failed;
 mod exit;
@@ -27,8 +29,8 @@ mod sock;
 mod syscall;
 mod task;
 
-use aya_ebpf::macros::{raw_tracepoint, tracepoint};
-use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use aya_ebpf::macros::{cgroup_sock_addr, raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{RawTracePointContext, SockAddrContext, TracePointContext};
 use collector_common::Hook;
 use raw::{Direct, Portable};
 
@@ -160,6 +162,26 @@ pub fn sys_exit_open_by_handle_at_direct(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn sys_exit_open_by_handle_at_portable(ctx: TracePointContext) -> u32 {
     open::record::<Portable>(&ctx, Hook::OpenByHandle)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4_direct(ctx: SockAddrContext) -> i32 {
+    datagram::record::<Direct, false>(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4_portable(ctx: SockAddrContext) -> i32 {
+    datagram::record::<Portable, false>(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6_direct(ctx: SockAddrContext) -> i32 {
+    datagram::record::<Direct, true>(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6_portable(ctx: SockAddrContext) -> i32 {
+    datagram::record::<Portable, true>(&ctx)
 }
 
 /// Returns the caller's process id in the initial pid namespace: the loader runs it once by hand (`BPF_PROG_TEST_RUN`)

@@ -176,6 +176,7 @@ static const struct {
     {"fastopen", 1, do_fastopen, "N   TCP Fast Open"},
     {"ia32", 1, do_ia32, "N   32-bit calls, half of them through socketcall, half of them not waiting"},
     {"uring", 1, do_uring, "N   through io_uring, half of them by its workers"},
+    {"datagrams", 1, do_datagrams, "N   sockets that send to two addresses each, by sendto, sendmsg and sendmmsg"},
     {"probe-bpf", 1, do_probe_bpf, "map|attach   whether this task may use BPF here"},
 };
 

@@ -82,6 +82,7 @@ SUBCOMMAND(do_timeouts);
 SUBCOMMAND(do_interrupted);
 SUBCOMMAND(do_fastopen);
 SUBCOMMAND(do_ia32);
+SUBCOMMAND(do_datagrams);
 SUBCOMMAND(do_uring);
 
 #endif

@@ -330,6 +330,41 @@ int do_fastopen(int argc, char **argv)
     return 0;
 }
 
+/* Datagrams with an address: two destinations a socket, each several times and by several calls. */
+static void datagrams(int family, union address *first, union address *second)
+{
+    union address local;
+    socklen_t len = sizeof local;
+    struct iovec part = {.iov_base = "x", .iov_len = 1};
+    int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct mmsghdr both[2] = {
+        {.msg_hdr = {.msg_name = first, .msg_namelen = size_of(first), .msg_iov = &part, .msg_iovlen = 1}},
+        {.msg_hdr = {.msg_name = second, .msg_namelen = size_of(second), .msg_iov = &part, .msg_iovlen = 1}},
+    };
+    if (sendto(fd, "x", 1, 0, &first->any, size_of(first)) != 1 || sendmsg(fd, &both[0].msg_hdr, 0) != 1 ||
+        sendmmsg(fd, both, 2, 0) != 2 || getsockname(fd, &local.any, &len) < 0)
+        broken("sending datagrams");
+    tell("udp", &local, first, 0, "");
+    tell("udp", &local, second, 0, "");
+    close(fd);
+}
+
+int do_datagrams(int argc, char **argv)
+{
+    (void)argc;
+    long times = number(argv[1], ATTEMPTS_MAX);
+    for (int v6 = 0; v6 < 2; v6++) {
+        union address first, second;
+        int family = v6 ? AF_INET6 : AF_INET;
+        int fds[] = {bound(family, SOCK_DGRAM, 0, &first), bound(family, SOCK_DGRAM, 0, &second)};
+        for (long i = 0; i < times; i++)
+            datagrams(family, &first, &second);
+        close(fds[0]);
+        close(fds[1]);
+    }
+    return 0;
+}
+
 /* One submission at a time, completed before the next. */
 int do_uring(int argc, char **argv)
 {

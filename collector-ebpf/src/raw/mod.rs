@@ -6,6 +6,7 @@
 
 mod address;
 pub(crate) mod attempts;
+mod datagram;
 mod number;
 mod reader;
 mod regs;
@@ -13,6 +14,7 @@ mod scratch;
 
 pub(crate) use address::AddressScratch;
 pub(crate) use attempts::CALL_OVER;
+pub(crate) use datagram::{Datagram, is_new_flow};
 pub(crate) use number::{Guard, Number, first_exit, is_quiet};
 pub(crate) use reader::{Direct, Portable, Reader};
 pub(crate) use regs::{Registers, is_compat, syscall_result};

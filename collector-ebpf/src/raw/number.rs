@@ -1,11 +1,12 @@
 //! Numbers, and where they end: in a ring, or in a counter of losses.
 
-use super::{config, constant};
+use super::{Reader, config, constant};
 use aya_ebpf::btf_maps::{ArrayOfMaps, RingBuf};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, LruHashMap};
 use collector_common::{Class, DropReason, Hook, RecordHeader, RecordKind, StreamSlot};
+use core::arch::asm;
 use core::ptr::{read_volatile, write_volatile};
 
 /// `BPF_F_MMAPABLE`: userspace maps the array and reads it without a system call.
@@ -52,6 +53,8 @@ pub(crate) struct Number {
     seq: u64,
     cpu: u32,
     hook: Hook,
+    /// Another task can run the same program on this CPU in between.
+    preempted: bool,
 }
 
 /// Kept while a program runs that can be interrupted by itself: a softirq on the same CPU. The kernel itself sees to
@@ -102,7 +105,20 @@ impl Number {
         let seq = unsafe { read_volatile(&raw const (*slot).generated) };
         // SAFETY: as above.
         unsafe { write_volatile(&raw mut (*slot).generated, seq + 1) };
-        Some(Self { slot, seq, cpu, hook })
+        Some(Self { slot, seq, cpu, hook, preempted: false })
+    }
+
+    /// The same for a program that can be preempted. Atomics that give a value back are of 5.12; kernels that take
+    /// direct readers have them.
+    #[inline(always)]
+    pub(crate) fn take_preempted<R: Reader>(hook: Hook) -> Option<Self> {
+        if !R::DIRECT {
+            return Self::take(hook);
+        }
+        let (cpu, slot) = slot(hook)?;
+        // SAFETY: the slot belongs to this CPU and this program, which takes its numbers in no other way.
+        let seq = unsafe { fetch_add_one(&raw mut (*slot).generated) };
+        Some(Self { slot, seq, cpu, hook, preempted: true })
     }
 
     /// Counts the event as lost.
@@ -110,6 +126,11 @@ impl Number {
     pub(crate) fn drop(self, reason: DropReason) {
         // SAFETY: as in `take`; the index is a constant below the array's length.
         let counter = unsafe { (&raw mut (*self.slot).dropped).cast::<u64>().add(reason as usize) };
+        if self.preempted {
+            // SAFETY: as in `take_preempted`.
+            unsafe { fetch_add_one(counter) };
+            return;
+        }
         // SAFETY: as in `take`.
         unsafe { write_volatile(counter, read_volatile(counter) + 1) };
     }
@@ -142,6 +163,20 @@ impl Number {
             self.drop(DropReason::RingFull);
         }
     }
+}
+
+/// Adds 1 atomically and gives what was there. The compiler knows no atomics for this target.
+///
+/// # Safety
+/// The word is writable and aligned.
+#[inline(always)]
+unsafe fn fetch_add_one(word: *mut u64) -> u64 {
+    let mut value = 1u64;
+    // SAFETY: one instruction (5.12 and newer) that touches the word alone.
+    unsafe {
+        asm!("{value} = atomic_fetch_add((u64 *)({word} + 0), {value})", value = inout(reg) value, word = in(reg) word);
+    }
+    value
 }
 
 #[inline(always)]

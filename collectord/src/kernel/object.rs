@@ -56,6 +56,7 @@ pub fn blind_without(hook: Hook) -> Option<&'static str> {
         Hook::Openat2 => Some("openat2"),
         Hook::Creat => Some("creat"),
         Hook::OpenByHandle => Some("open-by-handle"),
+        Hook::SendMsg4 | Hook::SendMsg6 => Some("udp-sendmsg"),
     }
 }
 

@@ -66,7 +66,8 @@ pub(super) fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<Link, Re
         }
         Rung::CgroupSockAddr => {
             let program = typed::<CgroupSockAddr>(program)?;
-            let link = program.attach(root_cgroup()?, CgroupAttachMode::AllowMultiple).map_err(refused)?;
+            // A link stands beside others by itself, and the kernel refuses one that asks for it.
+            let link = program.attach(root_cgroup()?, CgroupAttachMode::Single).map_err(refused)?;
             Box::new(program.take_link(link).map_err(refused)?)
         }
     }))

@@ -11,8 +11,8 @@ fn always_blind(class: Class) -> &'static [&'static str] {
     match class {
         // Through which system call ABI a program was started: the kernel has set the new program's by then.
         Class::Process => &["exec-abi"],
-        // Datagrams that are sent with an address, and what io_uring and calls of another ABI connect without TCP.
-        Class::Network => &["udp-sendmsg", "connect-other-abi"],
+        // What io_uring and calls of another ABI connect without TCP.
+        Class::Network => &["connect-other-abi"],
         // Opens through io_uring; a descriptor that another thread closes, or puts another file in, before the call
         // is back; a call that a signal broke off and that fails with EINTR.
         Class::File => &["io-uring-open", "open-fd-race", "open-interrupted"],

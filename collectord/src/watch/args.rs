@@ -93,7 +93,9 @@ impl EventName {
             Self::Exec => &[Hook::Exec, Hook::Execve, Hook::Execveat],
             Self::Exit => &[Hook::Exit],
             Self::Fork => &[Hook::Fork],
-            Self::Connect => &[Hook::TcpBegin, Hook::TcpEnd, Hook::ConnectExit],
+            Self::Connect => {
+                &[Hook::TcpBegin, Hook::TcpEnd, Hook::ConnectExit, Hook::SendMsg4, Hook::SendMsg6]
+            }
             Self::Open => &[Hook::Open, Hook::Openat, Hook::Openat2, Hook::Creat, Hook::OpenByHandle],
         }
     }
