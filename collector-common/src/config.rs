@@ -6,6 +6,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Most values of one filter.
 pub const FILTER_LEN_MAX: usize = 8;
+/// Most path prefixes.
+pub const PREFIXES_MAX: usize = 4;
+/// Most bytes of a path prefix.
+pub const PREFIX_BYTES_MAX: usize = 128;
+/// Processes that can be followed at once.
+pub const FOLLOWED_MAX: u32 = 32_768;
 /// Bytes of a comm, its NUL included (`TASK_COMM_LEN`).
 pub const COMM_BYTES: usize = 16;
 
@@ -47,6 +53,28 @@ pub struct Arch {
     pub compat_abi: u32,
 }
 
+/// A directory or file: its opens and those of everything below it are wanted. By 4 bytes, as in [`Filters`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct PathPrefix {
+    /// As a path is walked: the last name first, each name ended by NUL.
+    pub walked: [u32; PREFIX_BYTES_MAX / 4],
+    /// As it is written: from the first slash, without one at the end.
+    pub written: [u32; PREFIX_BYTES_MAX / 4],
+    /// Bytes of either; the walked form has no leading slash and a NUL at the end instead.
+    pub len: u32,
+}
+
+/// A cgroup and how deep it lies below the root.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct CgroupFilter {
+    /// Lower and upper half of the id.
+    pub id: [u32; 2],
+    /// 0 is the root.
+    pub level: u32,
+}
+
 /// Which events are wanted: values of one filter are alternatives, filters combine with AND.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -63,8 +91,20 @@ pub struct Filters {
     pub pids_len: u32,
     /// How many uids are set; 0 lets all through.
     pub uids_len: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// How many cgroups are set; 0 lets all through.
+    pub cgroups_len: u32,
+    /// Cgroups, each with everything below it.
+    pub cgroups: [CgroupFilter; FILTER_LEN_MAX],
+    /// Path prefixes of opens.
+    pub prefixes: [PathPrefix; PREFIXES_MAX],
+    /// How many path prefixes are set; 0 lets all through.
+    pub prefixes_len: u32,
+    /// 1 if only opens are wanted that may change, make or empty a file.
+    pub only_writes: u32,
+    /// 1 if only calls are wanted that failed, of opens and connections.
+    pub only_failures: u32,
+    /// 1 if descendants of the wanted processes are wanted too.
+    pub follow: u32,
 }
 
 /// The object's constants.
@@ -109,7 +149,17 @@ impl Config {
             comms_len: 0,
             pids_len: 0,
             uids_len: 0,
-            reserved: 0,
+            cgroups_len: 0,
+            cgroups: [CgroupFilter { id: [0; 2], level: 0 }; FILTER_LEN_MAX],
+            prefixes: [PathPrefix {
+                walked: [0; PREFIX_BYTES_MAX / 4],
+                written: [0; PREFIX_BYTES_MAX / 4],
+                len: 0,
+            }; PREFIXES_MAX],
+            prefixes_len: 0,
+            only_writes: 0,
+            only_failures: 0,
+            follow: 0,
         },
         offsets: Offsets::NONE,
         types: TypeIds {

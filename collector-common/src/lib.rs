@@ -17,7 +17,10 @@ mod record;
 mod slots;
 mod table;
 
-pub use config::{Arch, COMM_BYTES, Config, FILTER_LEN_MAX, Filters, TypeIds};
+pub use config::{
+    Arch, COMM_BYTES, CgroupFilter, Config, FILTER_LEN_MAX, FOLLOWED_MAX, Filters, PREFIX_BYTES_MAX,
+    PREFIXES_MAX, PathPrefix, TypeIds,
+};
 pub use hook::{Class, Hook, Rung};
 pub use offsets::{Field, Offsets};
 pub use record::{

@@ -184,8 +184,6 @@ offsets! {
     regs_arg2: ["pt_regs.dx", "pt_regs.regs[2]"];
     /// Fourth argument.
     regs_arg3: ["pt_regs.r10", "pt_regs.regs[3]"];
-    /// Fifth argument.
-    regs_arg4: ["pt_regs.r8", "pt_regs.regs[4]"];
     /// Number of the system call.
     regs_number: ["pt_regs.orig_ax", "pt_regs.syscallno"];
     /// PF_KTHREAD and others.

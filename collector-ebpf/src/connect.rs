@@ -152,6 +152,9 @@ fn is_within_call<R: Reader>(record: &ConnectRecord) -> bool {
 
 #[inline(always)]
 fn tell(_ctx: &RawTracePointContext, record: &mut ConnectRecord, hook: Hook, kind: RecordKind) {
+    if record.result != RESULT_FAILED && !filter::successes_wanted() {
+        return;
+    }
     let Some(number) = Number::take(hook) else { return };
     number.fill(&mut record.header, kind, RECORD_BYTES);
     number.emit(record);
@@ -191,6 +194,9 @@ pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
             return 0;
         }
     } else if interrupted {
+        return 0;
+    }
+    if (error == 0 || error == EINPROGRESS) && !filter::successes_wanted() {
         return 0;
     }
     let ktime_ns = now_ns();

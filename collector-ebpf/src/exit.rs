@@ -1,6 +1,6 @@
 //! `sched_process_exit(task[, group_dead])`: fires for every thread; a process ends once, with its last one.
 
-use crate::raw::{Number, Reader, config, constant, first_exit, now_ns};
+use crate::raw::{Number, Reader, config, constant, current_ids, first_exit, now_ns, unfollow};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{ExitRecord, Hook, RecordKind};
@@ -21,6 +21,9 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     };
     if !last || !filter::wanted() {
         return 0;
+    }
+    if constant(&config().filters.follow) != 0 {
+        unfollow(current_ids().0);
     }
     let mut record = ExitRecord::default();
     task::fill::<R>(&mut record.task, task);

@@ -1,6 +1,6 @@
 //! Which events are wanted. Runs first; what does not pass gets no number.
 
-use crate::raw::{config, constant, current_comm, current_ids, current_uid};
+use crate::raw::{ancestor_cgroup_id, config, constant, current_comm, current_ids, current_uid, is_followed};
 
 /// Whether the current task's events are wanted.
 #[inline(always)]
@@ -10,10 +10,16 @@ pub(crate) fn wanted() -> bool {
         return false;
     }
     let filters = &config().filters;
-    one_of(pid, constant(&filters.pids_len), &filters.pids)
+    let pid_wanted = if constant(&filters.follow) != 0 {
+        is_followed(pid)
+    } else {
+        one_of(pid, constant(&filters.pids_len), &filters.pids)
+    };
+    pid_wanted
         && (constant(&filters.uids_len) == 0
             || one_of(current_uid(), constant(&filters.uids_len), &filters.uids))
         && (constant(&filters.comms_len) == 0 || comm_wanted())
+        && (constant(&filters.cgroups_len) == 0 || cgroup_wanted())
 }
 
 #[inline(always)]
@@ -40,4 +46,35 @@ fn comm_wanted() -> bool {
         found |= (index as u32) < len && comm[0] == word(0) && comm[1] == word(2);
     }
     found
+}
+
+/// Whether the current task is in a wanted cgroup or below one.
+#[inline(always)]
+fn cgroup_wanted() -> bool {
+    let filters = &config().filters;
+    let len = constant(&filters.cgroups_len);
+    let mut found = false;
+    for (index, cgroup) in filters.cgroups.iter().enumerate() {
+        if (index as u32) < len {
+            let id = u64::from(constant(&cgroup.id[0])) | u64::from(constant(&cgroup.id[1])) << 32;
+            found |= ancestor_cgroup_id(constant(&cgroup.level)) == id;
+        }
+    }
+    found
+}
+
+/// Whether an open with these flags and this result is wanted.
+#[inline(always)]
+pub(crate) fn open_wanted(flags: u64, result: i64) -> bool {
+    /// `O_ACCMODE`, `O_CREAT`, `O_TRUNC` and what `O_TMPFILE` has beside `O_DIRECTORY`.
+    const WRITES: u64 = 3 | 0o100 | 0o1000 | 0o20_000_000;
+    let filters = &config().filters;
+    (constant(&filters.only_failures) == 0 || result < 0)
+        && (constant(&filters.only_writes) == 0 || flags & WRITES != 0)
+}
+
+/// Whether calls that came out well, or whose outcome is open, are wanted.
+#[inline(always)]
+pub(crate) fn successes_wanted() -> bool {
+    constant(&config().filters.only_failures) == 0
 }

@@ -1,16 +1,26 @@
 //! `sched_process_fork(parent, child)`: a task was created and has not run yet.
 
-use crate::raw::{Number, Reader, config, constant, current_ids, is_quiet, now_ns};
+use crate::raw::{Number, Reader, config, constant, current_ids, follow, is_followed, is_quiet, now_ns};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
-use collector_common::{FORK_THREAD, ForkRecord, Hook, RecordKind};
+use collector_common::{DropReason, FORK_THREAD, ForkRecord, Hook, RecordKind};
 
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let offsets = &config().offsets;
     let child = R::object(ctx.arg(1), constant(&config().types.task));
     let child_pid = R::u32(child, constant(&offsets.task_tgid));
-    let thread = child_pid == current_ids().0;
+    let parent_pid = current_ids().0;
+    let thread = child_pid == parent_pid;
+    if constant(&config().filters.follow) != 0
+        && !thread
+        && is_followed(parent_pid)
+        && !follow(child_pid)
+        && let Some(number) = Number::take(Hook::Fork)
+    {
+        // Its events will be missing: that is told as a loss.
+        number.drop(DropReason::MapFull);
+    }
     if (thread && constant(&config().fork_threads) == 0) || !filter::wanted() {
         return 0;
     }

@@ -24,6 +24,7 @@ mod fork;
 mod log;
 mod open;
 mod path;
+mod prefix;
 mod raw;
 mod sock;
 mod syscall;

@@ -2,7 +2,8 @@
 //! from the registers with which the task entered, which hold it until the call returns.
 
 use crate::raw::{
-    Kept, Number, Reader, Registers, Scratch, config, constant, now_ns, syscall_result, user_u64,
+    Kept, Number, Reader, Registers, Scratch, config, constant, now_ns, path_is_wanted, syscall_result,
+    user_u64,
 };
 use crate::{filter, log, path, task};
 use aya_ebpf::programs::TracePointContext;
@@ -30,7 +31,6 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
         }
         return 0;
     };
-    let Some(number) = Number::take(hook) else { return 0 };
     let registers = Registers::<R>::of_syscall(ctx);
     let task = R::current();
     scratch.clear_text();
@@ -38,6 +38,9 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
     scratch.record.header.missing = 0;
     scratch.record.result = result as i32;
     let name = fill_request(scratch, registers, hook);
+    if !filter::open_wanted(scratch.record.flags, result) {
+        return 0;
+    }
     // In the order of the text, the path first.
     if result >= 0 {
         fill_file::<R>(scratch, task, result as u32);
@@ -51,6 +54,10 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
             scratch.record.header.missing |= missing::OPEN_REQUESTED;
         }
     }
+    if constant(&config().filters.prefixes_len) != 0 && !path_is_wanted(result < 0) {
+        return 0;
+    }
+    let Some(number) = Number::take(hook) else { return 0 };
     task::fill::<R>(&mut scratch.record.task, task);
     // The process table has it, and an open is told often.
     scratch.record.task.exe_ino = 0;

@@ -7,6 +7,7 @@ use crate::rig::{Act, Rig};
 use crate::watch::{Stream, Watch, watched};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
 
 crate::tests![
     a_pid_filter_tells_that_process_alone,
@@ -14,6 +15,11 @@ crate::tests![
     a_comm_filter_tells_that_name_alone,
     a_repeated_filter_tells_either,
     filters_combine_with_and,
+    followed_processes_bring_their_descendants,
+    a_path_prefix_tells_opens_below_it_alone,
+    writes_tells_no_open_that_only_reads,
+    failed_tells_no_success,
+    a_cgroup_filter_holds_everything_below_it,
     events_tells_only_the_kinds_asked_for,
     count_ends_after_exactly_that_many_events,
     duration_ends_the_watch,
@@ -145,5 +151,86 @@ fn duration_ends_the_watch(rig: &Rig) -> Result<()> {
     for child in act.children()? {
         stream.exit_of(&child)?;
     }
+    Ok(())
+}
+
+/// A shell that opens files, starts others that do, and fails to.
+const SCRIPT: &str = "cd /etc; cat passwd >/dev/null; (cat /etc/passwd; exec cat /etc/no-such-file) >/dev/null 2>&1; \
+                      echo > /dev/null; /no/such/program; cat /proc/self/stat >/dev/null; true";
+
+fn shell(rig: &Rig, args: &[&str]) -> Result<Stream> {
+    let (_, stream) = watched(rig, args, || {
+        let status = Command::new("sh").args(["-c", SCRIPT]).stderr(Stdio::null()).status()?;
+        ensure!(status.success(), "the shell ended with {status}");
+        Ok(())
+    })?;
+    Ok(stream)
+}
+
+fn open_text(event: &Event, key: &str) -> String {
+    event.0["open"][key].as_str().unwrap_or_default().to_owned()
+}
+
+fn followed_processes_bring_their_descendants(rig: &Rig) -> Result<()> {
+    let actor = rig.actor();
+    let actor = actor.to_string_lossy();
+    let mut gate = Process::start(&mut rig.actor_command(["gate", "--", &actor, "forks", "20"]), None)?;
+    gate.line(limits::act())?.context("the actor waits at the gate")?;
+    let pid = u64::from(gate.pid());
+    let args = ["--pid", &pid.to_string(), "--follow", "--events", "fork,exit"];
+    let (_, stream) = watched(rig, &args, || {
+        gate.tell(b"\n")?;
+        Act::finish(gate)?;
+        rig.act(["forks", "5"])
+    })?;
+    let forks = stream.of_kind("fork").count();
+    let exits = stream.of_kind("exit").count();
+    ensure!((forks, exits) == (20, 21), "{forks} forks and {exits} exits of the process and its children");
+    numbered_without_holes(&stream)
+}
+
+fn a_path_prefix_tells_opens_below_it_alone(rig: &Rig) -> Result<()> {
+    let stream = shell(rig, &["--events", "open", "--path-prefix", "/etc/", "--comm", "cat"])?;
+    let below = |event: &Event| {
+        let path = open_text(event, "path") + &open_text(event, "requested");
+        path.starts_with("/etc/")
+    };
+    let passwd = stream.events().filter(|event| open_text(event, "path") == "/etc/passwd").count();
+    ensure!(passwd == 2, "{passwd} opens of /etc/passwd, by its path and from its folder");
+    ensure!(
+        stream.events().any(|event| open_text(event, "requested") == "/etc/no-such-file"),
+        "the failed one"
+    );
+    all(&stream, below)
+}
+
+fn writes_tells_no_open_that_only_reads(rig: &Rig) -> Result<()> {
+    let stream = shell(rig, &["--events", "open", "--writes", "--comm", "sh"])?;
+    ensure!(stream.events().any(|event| open_text(event, "path") == "/dev/null"), "the one that writes");
+    all(&stream, |event| event.0["open"]["flags"][0] != "O_RDONLY" || event.0["open"]["mode"].is_string())
+}
+
+fn failed_tells_no_success(rig: &Rig) -> Result<()> {
+    let stream = shell(rig, &["--events", "exec,exit,fork,connect,open", "--failed"])?;
+    let failed =
+        stream.of_kind("exec_failed").any(|event| event.0["exec_failed"]["filename"] == "/no/such/program");
+    ensure!(failed, "the program that is not there");
+    ensure!(
+        stream.events().any(|event| open_text(event, "requested") == "/etc/no-such-file"),
+        "the file neither"
+    );
+    all(&stream, |event| {
+        event.0["open"]["errno"].is_string()
+            || event.0["exec_failed"]["errno"].is_string()
+            || event.0["connect"]["errno"].is_string()
+            || !event.0["connect_result"].is_null()
+    })
+}
+
+fn a_cgroup_filter_holds_everything_below_it(rig: &Rig) -> Result<()> {
+    let stream = shell(rig, &["--events", "exec", "--cgroup", "/", "--comm", "sh"])?;
+    ensure!(stream.of_kind("exec").count() >= 1, "everything is below the root");
+    let refused = rig.collectord().args(["watch", "--cgroup", "/no/such/cgroup"]).output()?;
+    ensure!(refused.status.code() == Some(2), "a cgroup that is not there: {:?}", refused.status);
     Ok(())
 }

@@ -106,7 +106,7 @@ pub(crate) fn exit_event() -> KernelEvent {
 
 pub(crate) fn any_event() -> impl Strategy<Value = CollectionEvent> {
     prop_oneof![
-        4 => any_kernel().prop_map(|event| CollectionEvent::Kernel(Box::new(event))),
+        4 => any_kernel().prop_map(|event| CollectionEvent::Kernel(Box::new(event))).boxed(),
         1 => any_process().prop_map(CollectionEvent::Process),
         1 => any_network().prop_map(CollectionEvent::Network),
         1 => any_filesystem().prop_map(CollectionEvent::Filesystem),
@@ -184,12 +184,12 @@ fn any_kernel() -> impl Strategy<Value = KernelEvent> {
     )
 }
 
-fn any_context() -> impl Strategy<Value = ProcessContext> {
+fn any_context() -> BoxedStrategy<ProcessContext> {
     let ids = any::<[u32; 8]>();
     let ns = any::<[u32; 4]>().prop_map(|[pid, mnt, net, user]| Namespaces { pid, mnt, net, user });
     let rest = (of(any::<u32>()), of(any::<u32>()), any::<[u64; 3]>(), file());
-    (ids, text(), ns, rest).prop_map(
-        |(ids, name, ns, (loginuid, session, [start_ns, cap_effective, cgroup_id], exe))| {
+    (ids, text(), ns, rest)
+        .prop_map(|(ids, name, ns, (loginuid, session, [start_ns, cap_effective, cgroup_id], exe))| {
             let [pid, tid, ppid, ns_pid, ruid, euid, rgid, egid] = ids;
             ProcessContext {
                 pid,
@@ -209,11 +209,12 @@ fn any_context() -> impl Strategy<Value = ProcessContext> {
                 cgroup_id,
                 exe,
             }
-        },
-    )
+        })
+        .boxed()
 }
 
-fn any_body() -> impl Strategy<Value = KernelBody> {
+/// On the heap, as the others below: unboxed they do not fit a test thread's stack in a debug build.
+fn any_body() -> BoxedStrategy<KernelBody> {
     let script = (of(text()), of(any::<u32>()), of(any::<u64>()));
     let script = of(script.prop_map(|(path, dev, ino)| Script { path, dev, ino }));
     let texts = (of(text()), of(text()), of(text()), of(text()), of(text()));
@@ -257,14 +258,15 @@ fn any_body() -> impl Strategy<Value = KernelBody> {
         },
     );
     prop_oneof![
-        2 => open.prop_map(KernelBody::Open),
-        1 => failed.prop_map(KernelBody::ExecFailed),
-        2 => exec.prop_map(KernelBody::Exec),
+        2 => open.prop_map(KernelBody::Open).boxed(),
+        1 => failed.prop_map(KernelBody::ExecFailed).boxed(),
+        2 => exec.prop_map(KernelBody::Exec).boxed(),
         1 => fork.prop_map(KernelBody::Fork),
         1 => exit.prop_map(KernelBody::Exit),
-        1 => any_connect().prop_map(KernelBody::Connect),
-        1 => any_connect_result().prop_map(KernelBody::ConnectResult),
+        1 => any_connect().prop_map(KernelBody::Connect).boxed(),
+        1 => any_connect_result().prop_map(KernelBody::ConnectResult).boxed(),
     ]
+    .boxed()
 }
 
 fn any_endpoint() -> impl Strategy<Value = Endpoint> {

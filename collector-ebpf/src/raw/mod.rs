@@ -7,7 +7,9 @@
 mod address;
 pub(crate) mod attempts;
 mod datagram;
+mod followed;
 mod number;
+mod prefix;
 mod reader;
 mod regs;
 mod scratch;
@@ -15,7 +17,9 @@ mod scratch;
 pub(crate) use address::AddressScratch;
 pub(crate) use attempts::CALL_OVER;
 pub(crate) use datagram::{Datagram, is_new_flow};
+pub(crate) use followed::{follow, is_followed, unfollow};
 pub(crate) use number::{Guard, Number, first_exit, is_quiet};
+pub(crate) use prefix::path_is_wanted;
 pub(crate) use reader::{Direct, Portable, Reader};
 pub(crate) use regs::{Registers, is_compat, syscall_result};
 pub(crate) use scratch::{Kept, NameOffsets, Scratch};
@@ -70,6 +74,13 @@ pub(crate) fn current_comm() -> [u64; 2] {
 pub(crate) fn current_cgroup_id() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { helper::bpf_get_current_cgroup_id() }
+}
+
+/// Id of the current task's cgroup at this level of the unified hierarchy; 0 if it lies higher up.
+#[inline(always)]
+pub(crate) fn ancestor_cgroup_id(level: u32) -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { helper::bpf_get_current_ancestor_cgroup_id(level as i32) }
 }
 
 /// `CLOCK_BOOTTIME` in ns.

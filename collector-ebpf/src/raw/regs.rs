@@ -67,12 +67,6 @@ impl<R: Reader> Registers<R> {
         R::u64(self.0, constant(&config().offsets.regs_arg3))
     }
 
-    /// The fifth argument.
-    #[inline(always)]
-    pub(crate) fn arg4(self) -> u64 {
-        R::u64(self.0, constant(&config().offsets.regs_arg4))
-    }
-
     /// The system call's number, with the ABI's own bits in it (x32).
     #[inline(always)]
     pub(crate) fn number(self) -> u32 {

@@ -197,6 +197,23 @@ impl<K: Kept> Scratch<K> {
         (vfsmount, dentry)
     }
 
+    /// A byte of the text; some byte of it, if there are not so many.
+    #[inline(always)]
+    pub(crate) fn text_byte(&self, at: u32) -> u8 {
+        let at = (at & (PATHS_BYTES_MAX - 1)) as usize;
+        // SAFETY: masked, the position lies within the text.
+        unsafe { read_volatile((&raw const self.text).cast::<u8>().add(at)) }
+    }
+
+    /// Four bytes of the text; some of it, if there are not so many.
+    #[inline(always)]
+    pub(crate) fn text_word(&self, at: u32) -> u32 {
+        let at = (at & (PATHS_BYTES_MAX - 1)) as usize;
+        // SAFETY: masked, the position and three bytes behind it lie within the text. A BPF load need not be aligned where
+        // the kernel's verifier allows it (x86-64, arm64), and volatile keeps the compiler from assuming anything else.
+        unsafe { read_volatile((&raw const self.text).cast::<u8>().add(at).cast::<u32>()) }
+    }
+
     /// Where the text goes on, if `room` bytes are left there.
     #[inline(always)]
     fn end(&mut self, room: u32) -> Option<*mut u8> {

@@ -2,6 +2,7 @@
 
 mod arch;
 mod btf;
+mod followed;
 mod kfunc;
 mod layout;
 pub(crate) mod mapped;
@@ -19,6 +20,7 @@ pub use object::{
     AbsentHook, AttachedHook, KernelObject, LoadError, LoadOptions, Readers, ReadersChoice, blind_without,
     via,
 };
+pub(crate) use program::cgroup_mount;
 pub use refusal::Refusal;
 pub use trial::{HookTrial, ProgramReport, Tried, try_hooks};
 

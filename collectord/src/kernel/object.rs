@@ -5,12 +5,12 @@ use super::mapped::{MappedWords, Slots};
 use super::program::{self, Link, Links};
 use super::refusal::{Refusal, missing_capabilities};
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
-use super::{OBJECT, arch, kfunc};
+use super::{OBJECT, arch, followed, kfunc};
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
-use collector_common::{Class, Config, Filters, Hook};
+use collector_common::{Class, Config, FOLLOWED_MAX, Filters, Hook};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -210,6 +210,10 @@ impl KernelObject {
                 Err(refusal) => object.do_without(hook, format!("program {}", hook.program()), refusal)?,
             }
         }
+        let follows = options.filters.follow != 0;
+        if follows {
+            followed::put_first(&mut object.ebpf, &options.filters)?;
+        }
         // Last: from the first event on, everything that it needs is there.
         for hook in loaded {
             let name = program_name(hook.hook, hook.readers);
@@ -220,6 +224,9 @@ impl KernelObject {
                 }
                 Err(refusal) => object.do_without(hook.hook, format!("attaching {name}"), refusal)?,
             }
+        }
+        if follows {
+            followed::put_descendants(&mut object.ebpf, &options.filters)?;
         }
         Ok(object)
     }
@@ -406,6 +413,7 @@ pub(super) fn load_object(
         .map_max_entries("PROCESS_RINGS", rings)
         .map_max_entries("NETWORK_RINGS", rings)
         .map_max_entries("FILE_RINGS", rings)
+        .map_max_entries("FOLLOWED", if options.filters.follow == 0 { 1 } else { FOLLOWED_MAX })
         .map_max_entries("ATTEMPTS", attempts)
         .map_max_entries("CLAIMS", attempts)
         .load(&object)
@@ -452,12 +460,12 @@ fn explain(what: String, refusal: Refusal) -> LoadError {
     LoadError::Refused { what, refusal }
 }
 
-fn refused<E: std::error::Error + 'static>(what: &str) -> impl FnOnce(E) -> LoadError + use<E> {
+pub(super) fn refused<E: std::error::Error + 'static>(what: &str) -> impl FnOnce(E) -> LoadError + use<E> {
     let what = what.to_owned();
     move |error| explain(what, Refusal::of_error(&error))
 }
 
-fn absent(name: &str) -> LoadError {
+pub(super) fn absent(name: &str) -> LoadError {
     LoadError::Unsupported(format!("the kernel object has no {name} of the expected type"))
 }
 

@@ -126,7 +126,7 @@ fn root_cgroup() -> Result<File, Refusal> {
     })
 }
 
-fn cgroup_mount() -> Option<PathBuf> {
+pub(crate) fn cgroup_mount() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;

@@ -10,7 +10,7 @@ mod order;
 use crate::kernel::mapped::Slots;
 use crate::kernel::{KernelObject, LoadError, LoadOptions, via};
 use async_trait::async_trait;
-use collector_common::{Class, DropReason, Hook};
+use collector_common::{Class, DropReason, Filters, Hook};
 use collector_core::accounting::{ClassAccount, SourceAccount};
 use collector_core::event::{CoverageEvent, EventClass, Origin};
 use collector_core::{CollectionEvent, EventSource, SourceCaps};
@@ -117,9 +117,11 @@ impl KernelSource {
             order: InOrder::default(),
             slots: Arc::clone(&slots),
         };
-        let filters = &options.load.filters;
-        let filtered = filters.pids_len + filters.uids_len + filters.comms_len > 0;
-        let whole = if filtered { SourceCaps::empty() } else { SourceCaps::SYSTEM_WIDE };
+        let whole = if options.load.filters != Filters::default() {
+            SourceCaps::empty()
+        } else {
+            SourceCaps::SYSTEM_WIDE
+        };
         Ok(Self {
             class,
             caps: event_class(class).domain() | SourceCaps::KERNEL_LEVEL | SourceCaps::REALTIME | whole,

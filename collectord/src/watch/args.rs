@@ -1,9 +1,10 @@
 //! The flags of `watch`, checked before anything is loaded.
 
+use super::filters;
 use crate::kernel::rings::{RING_BYTES_MAX, RING_BYTES_MIN, RingOptions};
 use crate::kernel::{LoadOptions, Readers, ReadersChoice};
 use clap::{Args, ValueEnum};
-use collector_common::{COMM_BYTES, Class, FILTER_LEN_MAX, Filters, Hook};
+use collector_common::{COMM_BYTES, CgroupFilter, Class, Filters, Hook, PathPrefix};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,6 +46,26 @@ pub struct WatchArgs {
     /// Never cut a line to the terminal's width
     #[arg(long)]
     pub wide: bool,
+
+    /// With --pid: also everything that these processes start, and so on
+    #[arg(long, requires = "pid")]
+    pub follow: bool,
+
+    /// Only events in this cgroup or below it: a path below the cgroup2 mount, or an id (up to 8 times)
+    #[arg(long, value_name = "PATH|ID", value_parser = filters::parse_cgroup)]
+    pub cgroup: Vec<CgroupFilter>,
+
+    /// Only opens of this file, or of files below this directory (up to 4 times)
+    #[arg(long, value_name = "PATH", value_parser = filters::parse_prefix)]
+    pub path_prefix: Vec<Prefix>,
+
+    /// Only opens that may change, make or empty a file
+    #[arg(long)]
+    pub writes: bool,
+
+    /// Only what failed: opens, connections, program starts
+    #[arg(long)]
+    pub failed: bool,
 
     /// No colours; NO_COLOR in the environment does the same
     #[arg(long)]
@@ -121,6 +142,9 @@ pub enum ReadersArg {
     Portable,
 }
 
+/// A path prefix; `None` is the root.
+pub type Prefix = Option<PathPrefix>;
+
 /// A comm, NUL-padded as the kernel has it.
 pub type Comm = [u8; COMM_BYTES];
 
@@ -145,7 +169,10 @@ pub enum FlagError {
 impl WatchArgs {
     /// The hooks whose events are told.
     pub fn told(&self) -> Vec<Hook> {
-        self.events.iter().flat_map(|event| event.hooks()).copied().collect()
+        let told = self.events.iter().flat_map(|event| event.hooks()).copied();
+        // These only ever come out well.
+        let succeeds = |hook: &Hook| matches!(hook, Hook::Exec | Hook::Fork | Hook::Exit);
+        told.filter(|hook| !self.failed || !succeeds(hook)).collect()
     }
 
     /// How to load the kernel object.
@@ -178,24 +205,33 @@ impl WatchArgs {
         let mut filters = Filters::default();
         filters.pids_len = fill("--pid", &mut filters.pids, self.pid.iter().copied())?;
         filters.uids_len = fill("--uid", &mut filters.uids, self.uid.iter().copied())?;
+        filters.cgroups_len = fill("--cgroup", &mut filters.cgroups, self.cgroup.iter().copied())?;
+        // Everything lies below the root: then no other prefix matters.
+        if self.path_prefix.iter().all(Option::is_some) {
+            let prefixes: Vec<_> = self.path_prefix.iter().flatten().copied().collect();
+            filters.prefixes_len = fill("--path-prefix", &mut filters.prefixes, prefixes.into_iter())?;
+        }
+        filters.only_writes = u32::from(self.writes);
+        filters.only_failures = u32::from(self.failed);
+        filters.follow = u32::from(self.follow);
         filters.comms_len = fill("--comm", &mut filters.comms, self.comm.iter().map(comm_words))?;
         Ok(filters)
     }
 }
 
-fn fill<T>(
+fn fill<T, const MAX: usize>(
     flag: &'static str,
-    slots: &mut [T; FILTER_LEN_MAX],
+    slots: &mut [T; MAX],
     values: impl ExactSizeIterator<Item = T>,
 ) -> Result<u32, FlagError> {
     let given = values.len();
-    if given > FILTER_LEN_MAX {
-        return Err(FlagError::TooMany { flag, given, max: FILTER_LEN_MAX });
+    if given > MAX {
+        return Err(FlagError::TooMany { flag, given, max: MAX });
     }
     for (slot, value) in slots.iter_mut().zip(values) {
         *slot = value;
     }
-    Ok(u32::try_from(given).expect("at most FILTER_LEN_MAX"))
+    Ok(u32::try_from(given).expect("at most MAX"))
 }
 
 fn comm_words(comm: &Comm) -> [u32; 4] {
@@ -305,7 +341,7 @@ mod tests {
 
     #[test]
     fn ninth_value_of_a_filter_is_refused() {
-        let mut slots = [0; FILTER_LEN_MAX];
+        let mut slots = [0; 8];
         assert_eq!(fill("--pid", &mut slots, 1..9).unwrap(), 8);
         assert!(fill("--pid", &mut slots, 1..10).is_err());
     }

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod compact;
+mod filters;
 
 pub use args::WatchArgs;
 

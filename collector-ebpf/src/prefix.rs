@@ -1,0 +1,65 @@
+//! Whether an open's path lies at or below a wanted one.
+
+use crate::raw::{Scratch, config, constant};
+use collector_common::{OpenRecord, PREFIX_BYTES_MAX, PREFIXES_MAX, PathPrefix};
+
+/// An open that came out well is judged by its file's path, a failed one by the name it asked for. A name that is not
+/// absolute could mean anything, and is wanted.
+#[inline(always)]
+pub(crate) fn is_wanted(scratch: &Scratch<OpenRecord>, failed: bool) -> bool {
+    let filters = &config().filters;
+    let len = constant(&filters.prefixes_len);
+    let mut wanted = false;
+    for index in 0..PREFIXES_MAX as u64 {
+        if (index as u32) < len && !wanted {
+            let prefix = &filters.prefixes[index as usize];
+            wanted = if failed { begins_below(scratch, prefix) } else { ends_below(scratch, prefix) };
+        }
+    }
+    wanted
+}
+
+/// The path is leaf first, so that what it lies below is its end.
+#[inline(always)]
+fn ends_below(scratch: &Scratch<OpenRecord>, prefix: &'static PathPrefix) -> bool {
+    let len = constant(&prefix.len);
+    let path = scratch.record.path.len;
+    if path < len {
+        return false;
+    }
+    let at = path - len;
+    // A whole name: what stands before it ends with a NUL.
+    (at == 0 || scratch.text_byte(at - 1) == 0) && is_at(scratch, at, &prefix.walked, len)
+}
+
+#[inline(always)]
+fn begins_below(scratch: &Scratch<OpenRecord>, prefix: &'static PathPrefix) -> bool {
+    let start = scratch.record.path.len;
+    if scratch.text_byte(start) != b'/' {
+        return true;
+    }
+    let len = constant(&prefix.len);
+    let behind = scratch.text_byte(start + len);
+    (behind == b'/' || behind == 0) && is_at(scratch, start, &prefix.written, len)
+}
+
+#[inline(always)]
+fn is_at(
+    scratch: &Scratch<OpenRecord>,
+    at: u32,
+    wanted: &'static [u32; PREFIX_BYTES_MAX / 4],
+    len: u32,
+) -> bool {
+    let mut differs = 0;
+    // Counted, not iterated: the verifier does not know when one pointer has come up to another.
+    for index in 0..(PREFIX_BYTES_MAX / 4) as u64 {
+        let offset = index as u32 * 4;
+        if offset >= len {
+            break;
+        }
+        let left = len - offset;
+        let mask = if left >= 4 { u32::MAX } else { (1 << (left * 8)) - 1 };
+        differs |= (scratch.text_word(at + offset) ^ constant(&wanted[index as usize])) & mask;
+    }
+    differs == 0
+}
