@@ -84,5 +84,10 @@ SUBCOMMAND(do_fastopen);
 SUBCOMMAND(do_ia32);
 SUBCOMMAND(do_datagrams);
 SUBCOMMAND(do_uring);
+SUBCOMMAND(do_opens);
+SUBCOMMAND(do_failed_opens);
+SUBCOMMAND(do_failed_execs);
+SUBCOMMAND(do_deep_open);
+SUBCOMMAND(do_nameless);
 
 #endif

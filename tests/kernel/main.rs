@@ -14,6 +14,7 @@ mod doctor;
 mod embed;
 mod event;
 mod exec;
+mod exec_failed;
 mod exit;
 mod files;
 mod filters;
@@ -21,6 +22,7 @@ mod hostile;
 mod identity;
 mod law;
 mod limits;
+mod open;
 mod privileges;
 mod process;
 mod rig;
@@ -44,6 +46,8 @@ pub(crate) use tests;
 
 const MODULES: &[(&str, &[Test])] = &[
     ("exec", exec::TESTS),
+    ("exec_failed", exec_failed::TESTS),
+    ("open", open::TESTS),
     ("files", files::TESTS),
     ("exit", exit::TESTS),
     ("connect", connect::TESTS),
