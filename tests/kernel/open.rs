@@ -90,7 +90,7 @@ fn a_thousand_failed_opens_have_their_errno(rig: &Rig) -> Result<()> {
     // The loader's own failed opens come first; the actor is static and has none.
     ensure!(failed.len() == words.len(), "{} opens failed, {} are told", words.len(), failed.len());
     for (event, word) in failed.into_iter().zip(&words) {
-        let errno = nix::errno::Errno::from_raw(word["errno"].as_i64().unwrap_or_default() as i32);
+        let errno = nix::errno::Errno::from_raw(i32::try_from(word["errno"].as_i64().unwrap_or_default())?);
         ensure!(event.text("open.errno")? == format!("{errno:?}"), "{word}: {}", event.0);
         ensure!(event.find("open.path").is_none() && event.find("open.fd").is_none(), "{}", event.0);
         if text(word, "kind") == "fault" {
