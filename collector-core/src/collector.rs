@@ -4,7 +4,7 @@ use crate::backpressure::{BackpressurePolicies, QUEUE_BYTES_DEFAULT, QUEUE_BYTES
 use crate::config::CollectorConfig;
 use crate::handle::CollectorHandle;
 use crate::ipc::{BoundSocket, IpcError, IpcOptions, ReadyServer};
-use crate::process_table::{PROCESS_TABLE_CAPACITY, ProcessTable, SnapshotEntry};
+use crate::process_table::{HostLookup, PROCESS_TABLE_CAPACITY, ProcessTable, SnapshotEntry};
 use crate::restart::RestartPolicy;
 use crate::runtime::{EndReason, Parts, Registered, RunReport, ShutdownHandle, run};
 use crate::sink::EventSink;
@@ -65,6 +65,8 @@ pub struct Collector {
     stop_after: Option<u64>,
     snapshot: Vec<SnapshotEntry>,
     process_table_capacity: usize,
+    host: Option<Box<dyn HostLookup>>,
+    ancestry: usize,
     restarts: RestartPolicy,
     policies: BackpressurePolicies,
     queue_bytes: usize,
@@ -100,6 +102,8 @@ impl Collector {
             stop_after: None,
             snapshot: Vec::new(),
             process_table_capacity: PROCESS_TABLE_CAPACITY,
+            host: None,
+            ancestry: 0,
             restarts: RestartPolicy::default(),
             policies: BackpressurePolicies::default(),
             queue_bytes: QUEUE_BYTES_DEFAULT,
@@ -181,6 +185,21 @@ impl Collector {
         self
     }
 
+    /// Gives what names users and cgroups, so that kernel events can say them. Without it they have numbers only.
+    #[must_use]
+    pub fn with_host_lookup(mut self, host: Box<dyn HostLookup>) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// Lets kernel events name this many ancestors of their process,
+    /// [`ANCESTRY_MAX`](crate::process_table::ANCESTRY_MAX) at most; none if this is not called.
+    #[must_use]
+    pub fn with_ancestry(mut self, levels: usize) -> Self {
+        self.ancestry = levels;
+        self
+    }
+
     /// Sets how often and how soon a failed source is started again.
     #[must_use]
     pub fn with_restart_policy(mut self, policy: RestartPolicy) -> Self {
@@ -248,7 +267,10 @@ impl Collector {
             "the bound on a queue's bytes is {}, but must be at least {QUEUE_BYTES_MIN}",
             self.queue_bytes
         );
-        let mut processes = ProcessTable::new(self.process_table_capacity);
+        let mut processes = ProcessTable::new(self.process_table_capacity).with_ancestry(self.ancestry);
+        if let Some(host) = self.host {
+            processes = processes.with_host(host);
+        }
         processes.seed(self.snapshot);
         run(Parts {
             config: self.config,

@@ -5,6 +5,7 @@
 //! Text that is not valid UTF-8 stands lossily under its name and exactly, in base64, under the name with `_b64`.
 
 mod connect;
+mod identity;
 mod kernel;
 mod sink;
 mod text;

@@ -5,9 +5,14 @@
 //! are refused and counted. Exited entries stay for [`EXITED_KEPT_NS`], because events of different CPUs can be read
 //! slightly out of order: a process's exit before its exec.
 
+mod ancestry;
+mod host;
 mod live;
 
-use crate::event::{Exec, Fork, KernelBody, KernelEvent, ProcessContext, ProcessIdentity, Text};
+pub use ancestry::ANCESTRY_MAX;
+pub use host::HostLookup;
+
+use crate::event::{Ancestor, Exec, Fork, KernelBody, KernelEvent, ProcessContext, ProcessIdentity, Text};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -59,6 +64,12 @@ struct Entry {
     name: Text,
     exited: bool,
     identity: Arc<ProcessIdentity>,
+    /// Real and effective user that the identity names.
+    named_users: Option<(u32, u32)>,
+    /// Id of the cgroup that the identity names.
+    named_cgroup: u64,
+    /// How its descendants name it, shared by them until it changes.
+    as_ancestor: Option<Arc<Ancestor>>,
 }
 
 /// The table. See the module's documentation.
@@ -72,6 +83,9 @@ pub struct ProcessTable {
     stats: TableStats,
     newest_ktime_ns: u64,
     ids_given: u64,
+    host: Option<Box<dyn HostLookup>>,
+    /// Ancestors that an identity names at most.
+    ancestry: usize,
 }
 
 impl ProcessTable {
@@ -84,7 +98,23 @@ impl ProcessTable {
             stats: TableStats::default(),
             newest_ktime_ns: 0,
             ids_given: 0,
+            host: None,
+            ancestry: 0,
         }
+    }
+
+    /// Lets events say the names of users and cgroups.
+    #[must_use]
+    pub fn with_host(mut self, host: Box<dyn HostLookup>) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// Lets events name up to `levels` ancestors, [`ANCESTRY_MAX`] at most; none if this is not called.
+    #[must_use]
+    pub fn with_ancestry(mut self, levels: usize) -> Self {
+        self.ancestry = levels.min(ANCESTRY_MAX);
+        self
     }
 
     /// What the table holds and what it could not hold.
@@ -101,21 +131,16 @@ impl ProcessTable {
                 exe: process.exe.as_ref().map(Text::detached),
                 exe_file: process.exe_file,
                 parent_name: names.get(&process.ppid).cloned(),
+                ..ProcessIdentity::default()
             };
-            self.insert(
-                process.pid,
-                Entry {
-                    id: 0,
-                    start_ns: process.start_ns,
-                    start_approximate: true,
-                    exe_from_snapshot: true,
-                    ppid: process.ppid,
-                    name: process.name.detached(),
-                    exited: false,
-                    identity: Arc::new(identity),
-                },
-            );
+            let entry = Entry {
+                start_approximate: true,
+                exe_from_snapshot: true,
+                ..Entry::new(process.start_ns, process.ppid, process.name.detached(), identity)
+            };
+            self.insert(process.pid, entry);
         }
+        self.seed_ancestors();
     }
 
     /// Learns from an event and tells it what is known of its process.
@@ -124,18 +149,24 @@ impl ProcessTable {
         self.expire();
         let process = &event.process;
         self.observe(process, matches!(event.body, KernelBody::Exec(_)));
+        if let KernelBody::Exec(exec) = &event.body {
+            self.exec(process, exec);
+        }
+        if let Some(entry) = entry_in(&mut self.by_pid, process.pid, process.start_ns) {
+            if let Some(host) = &mut self.host {
+                entry.look_up(process, host.as_mut());
+            }
+            event.identity = Some(Arc::clone(&entry.identity));
+        }
         match &event.body {
-            KernelBody::Exec(exec) => self.exec(process, exec),
             KernelBody::Fork(fork) if !fork.thread => self.fork(process, fork),
-            KernelBody::Fork(_)
+            KernelBody::Exit(_) => self.exit(process.pid, process.start_ns, event.ktime_ns),
+            KernelBody::Exec(_)
+            | KernelBody::Fork(_)
             | KernelBody::Connect(_)
             | KernelBody::ConnectResult(_)
             | KernelBody::Open(_)
             | KernelBody::ExecFailed(_) => {}
-            KernelBody::Exit(_) => self.exit(process.pid, process.start_ns, event.ktime_ns),
-        }
-        if let Some(entry) = self.entry(process.pid, process.start_ns) {
-            event.identity = Some(Arc::clone(&entry.identity));
         }
     }
 
@@ -151,70 +182,67 @@ impl ProcessTable {
             }
             None => false,
         };
-        let parent_name = self.live_name(process.ppid);
+        let parent_name = self.parent_name(process.ppid, process.start_ns);
+        let ancestors = self.lineage(process.ppid, process.start_ns);
         if !known {
-            let identity = ProcessIdentity { exe: None, exe_file: process.exe, parent_name };
-            self.insert(
-                process.pid,
-                Entry {
-                    id: 0,
-                    start_ns: process.start_ns,
-                    start_approximate: false,
-                    exe_from_snapshot: false,
-                    ppid: process.ppid,
-                    name: process.name.detached(),
-                    exited: false,
-                    identity: Arc::new(identity),
-                },
-            );
+            let identity = ProcessIdentity {
+                exe_file: process.exe,
+                parent_name,
+                ancestors,
+                ..ProcessIdentity::default()
+            };
+            let entry = Entry::new(process.start_ns, process.ppid, process.name.detached(), identity);
+            self.insert(process.pid, entry);
         } else if let Some(entry) = self.entry(process.pid, process.start_ns) {
             // Its parent ended and another one took it over: the old name would stand beside the new pid.
             entry.ppid = process.ppid;
-            Arc::make_mut(&mut entry.identity).parent_name = parent_name;
+            let identity = Arc::make_mut(&mut entry.identity);
+            identity.parent_name = parent_name;
+            identity.ancestors = ancestors;
         }
     }
 
     fn exec(&mut self, process: &ProcessContext, exec: &Exec) {
-        let parent_name = self.live_name(process.ppid);
+        let parent_name = self.parent_name(process.ppid, process.start_ns);
+        let ancestors = self.lineage(process.ppid, process.start_ns);
         let Some(entry) = self.entry(process.pid, process.start_ns) else { return };
         entry.exe_from_snapshot = false;
+        // The users' names may be others by now.
+        entry.named_users = None;
+        let before = &entry.identity;
         entry.identity = Arc::new(ProcessIdentity {
             exe: exec.path.as_ref().map(Text::detached),
             exe_file: exec.dev.zip(exec.ino).or(process.exe),
-            parent_name: parent_name.or_else(|| entry.identity.parent_name.clone()),
+            parent_name: parent_name.or_else(|| before.parent_name.clone()),
+            ancestors: if ancestors.is_empty() { before.ancestors.clone() } else { ancestors },
+            ..(**before).clone()
         });
     }
 
     fn fork(&mut self, parent: &ProcessContext, fork: &Fork) {
-        let (inherited, from_snapshot) = match self.entry(parent.pid, parent.start_ns) {
-            Some(entry) => (Arc::clone(&entry.identity), entry.exe_from_snapshot),
-            None => (Arc::new(ProcessIdentity { exe_file: parent.exe, ..ProcessIdentity::default() }), false),
-        };
         let name = parent.name.detached();
+        let ancestors = self.lineage(parent.pid, fork.child_start_ns);
         if let Some(child) = self.entry(fork.child_pid, fork.child_start_ns) {
             // The child's own events were read first, or it is in the snapshot: they know better what it runs now.
             if child.identity.parent_name.is_none() && child.ppid == parent.pid {
-                Arc::make_mut(&mut child.identity).parent_name = Some(name);
+                let identity = Arc::make_mut(&mut child.identity);
+                identity.parent_name = Some(name);
+                identity.ancestors = ancestors;
             }
             return;
         }
-        self.insert(
-            fork.child_pid,
-            Entry {
-                id: 0,
-                start_ns: fork.child_start_ns,
-                start_approximate: false,
-                exe_from_snapshot: from_snapshot,
-                ppid: parent.pid,
-                name: name.clone(),
-                exited: false,
-                identity: Arc::new(ProcessIdentity {
-                    exe: inherited.exe.clone(),
-                    exe_file: inherited.exe_file,
-                    parent_name: Some(name),
-                }),
-            },
-        );
+        let mut child = Entry::new(fork.child_start_ns, parent.pid, name.clone(), ProcessIdentity::default());
+        let inherited = match self.entry(parent.pid, parent.start_ns) {
+            Some(entry) => {
+                child.exe_from_snapshot = entry.exe_from_snapshot;
+                child.named_users = entry.named_users;
+                child.named_cgroup = entry.named_cgroup;
+                (*entry.identity).clone()
+            }
+            None => ProcessIdentity { exe_file: parent.exe, ..ProcessIdentity::default() },
+        };
+        child.identity = Arc::new(ProcessIdentity { parent_name: Some(name), ancestors, ..inherited });
+        self.insert(fork.child_pid, child);
     }
 
     fn exit(&mut self, pid: u32, start_ns: u64, ktime_ns: u64) {
@@ -228,22 +256,7 @@ impl ProcessTable {
 
     /// The entry of exactly this process. A snapshot's entry gets the exact start time here.
     fn entry(&mut self, pid: u32, start_ns: u64) -> Option<&mut Entry> {
-        let entries = self.by_pid.get_mut(&pid)?;
-        let at = entries.iter().rposition(|entry| {
-            entry.start_ns == start_ns
-                || (entry.start_approximate
-                    && entry.start_ns.abs_diff(start_ns) <= SNAPSHOT_START_TOLERANCE_NS)
-        })?;
-        let entry = &mut entries[at];
-        entry.start_ns = start_ns;
-        entry.start_approximate = false;
-        Some(entry)
-    }
-
-    /// The comm of the process that has this pid now, or had it last.
-    fn live_name(&self, pid: u32) -> Option<Text> {
-        let youngest = self.by_pid.get(&pid)?.last()?;
-        Some(youngest.name.clone())
+        entry_in(&mut self.by_pid, pid, start_ns)
     }
 
     /// Puts a new entry in its place by age, if there is room or room can be made.
@@ -292,7 +305,36 @@ impl ProcessTable {
     }
 }
 
+fn entry_in(by_pid: &mut HashMap<u32, Vec<Entry>>, pid: u32, start_ns: u64) -> Option<&mut Entry> {
+    let entries = by_pid.get_mut(&pid)?;
+    let at = entries.iter().rposition(|entry| {
+        entry.start_ns == start_ns
+            || (entry.start_approximate && entry.start_ns.abs_diff(start_ns) <= SNAPSHOT_START_TOLERANCE_NS)
+    })?;
+    let entry = &mut entries[at];
+    entry.start_ns = start_ns;
+    entry.start_approximate = false;
+    Some(entry)
+}
+
 impl Entry {
+    /// A live process whose start is exact. It gets its id when it is put in.
+    fn new(start_ns: u64, ppid: u32, name: Text, identity: ProcessIdentity) -> Self {
+        Self {
+            id: 0,
+            start_ns,
+            start_approximate: false,
+            exe_from_snapshot: false,
+            ppid,
+            name,
+            exited: false,
+            identity: Arc::new(identity),
+            named_users: None,
+            named_cgroup: 0,
+            as_ancestor: None,
+        }
+    }
+
     fn observe(&mut self, process: &ProcessContext, executes: bool) {
         if self.name != process.name {
             self.name = process.name.detached();

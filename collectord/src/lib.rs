@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod failure;
 pub mod generate;
 mod heap;
+pub mod host;
 pub mod kernel;
 pub mod memlock;
 pub mod programs;

@@ -146,6 +146,7 @@ static const struct {
     {"procfd", 1, do_procfd, "PATH ARGS..   through /proc/self/fd/N"},
     {"vfork", 1, do_vfork, "PATH ARGS.."},
     {"posix-spawn", 1, do_posix_spawn, "PATH ARGS.."},
+    {"orphan", 1, do_orphan, "PATH ARGS..   from a grandchild whose parent has ended and whom the actor took over"},
     {"deep", 3, do_deep, "DIR DEPTH NAME_LEN ARGS..   a copy of itself, relatively, DEPTH directories down"},
     {"thread-exec", 1, do_thread_exec, "PATH ARGS..   from a thread that is not the leader, others running"},
     {"path-race", 3, do_path_race, "N PATH PATH   N children exec a path while a thread changes its one byte"},

@@ -51,6 +51,7 @@ SUBCOMMAND(do_execveat_fd);
 SUBCOMMAND(do_procfd);
 SUBCOMMAND(do_vfork);
 SUBCOMMAND(do_posix_spawn);
+SUBCOMMAND(do_orphan);
 SUBCOMMAND(do_deep);
 SUBCOMMAND(do_thread_exec);
 SUBCOMMAND(do_path_race);

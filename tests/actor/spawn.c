@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -204,4 +206,38 @@ int do_chain(int argc, char **argv)
     char *args[] = {"chain", "chain", next, argv[2], NULL};
     execv("/proc/self/exe", args);
     return ACTOR_EXEC_FAILED;
+}
+
+int do_orphan(int argc, char **argv)
+{
+    (void)argc;
+    int gate[2], pids[2];
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        refused("PR_SET_CHILD_SUBREAPER");
+    if (pipe(gate) < 0 || pipe(pids) < 0)
+        broken("pipe");
+    uint64_t began = now_ns();
+    pid_t parent = forked();
+    if (parent == 0) {
+        pid_t child = forked();
+        if (child == 0) {
+            char byte;
+            close(gate[1]);
+            /* Ends with the writer's end: by then the parent is reaped. */
+            while (read(gate[0], &byte, 1) > 0)
+                ;
+            execv(argv[1], argv + 1);
+            _exit(ACTOR_EXEC_FAILED);
+        }
+        if (write(pids[1], &child, sizeof child) != sizeof child)
+            broken("write");
+        _exit(0);
+    }
+    pid_t child;
+    if (read(pids[0], &child, sizeof child) != sizeof child || waitpid(parent, NULL, 0) != parent)
+        broken("no grandchild");
+    dprintf(1, "{\"act\":\"ended\",\"pid\":%d}\n", parent);
+    close(gate[0]);
+    close(gate[1]);
+    return wait_and_tell(child, began);
 }

@@ -10,6 +10,7 @@
 mod cli;
 mod connect;
 mod cost;
+mod derived;
 mod doctor;
 mod embed;
 mod event;
@@ -52,6 +53,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("exit", exit::TESTS),
     ("connect", connect::TESTS),
     ("identity", identity::TESTS),
+    ("derived", derived::TESTS),
     ("hostile", hostile::TESTS),
     ("filters", filters::TESTS),
     ("law", law::TESTS),

@@ -36,6 +36,21 @@ fn exec(cpu: u32, seq: u64, pid: u32) -> Value {
     event("exec", cpu, seq, pid, body)
 }
 
+/// Adds what is derived of a process.
+fn named(mut event: Value) -> Value {
+    let process = &mut event["process"];
+    process["user"]["ruid_name"] = json!("root");
+    process["user"]["euid_name"] = json!("root");
+    process["cgroup"] = json!("/docker/3f4a1c0d9be27856aa00112233445566778899aabbccddeeff00112233445566");
+    process["container_id"] = json!("3f4a1c0d9be27856aa00112233445566778899aabbccddeeff00112233445566");
+    process["container_runtime"] = json!("docker");
+    process["ancestors"] = json!([
+        {"pid": 9, "start_ns": 800_000, "name": "sh", "exe": "/bin/sh"}, {"pid": 1, "name": "\u{fffd}", "name_b64": "/w=="}
+    ]);
+    event["derived"] = json!(["process.user.ruid_name", "process.cgroup", "process.ancestors"]);
+    event
+}
+
 /// A good stream: 0 coverage, 1 exec, 2 exit, 3 exec with exact twins and gaps, 4 loss, 5 exit by signal, 6 skipped
 /// runs, 7 fork, 8 summary.
 pub(crate) fn good() -> Vec<String> {
@@ -51,7 +66,7 @@ pub(crate) fn good() -> Vec<String> {
     let lines = [
         json!({"event": "coverage", "kernel": "6.18.0", "classes": {"process": {"hooks": hooks, "blind": []}}}),
         exec(0, 0, 11),
-        event("exit", 0, 1, 11, json!({"code": 3, "duration_ns": 5000})),
+        named(event("exit", 0, 1, 11, json!({"code": 3, "duration_ns": 5000}))),
         hostile,
         json!({"event": "loss", "class": "process", "stream": "task", "cpu": 0, "first_seq": 2, "last_seq": 4,
             "count": 3, "t_first": "2024-05-06T07:08:09.123456789Z", "t_last": "2024-05-06T07:08:10.000000000Z",
@@ -166,6 +181,16 @@ pub(crate) const BREACHES: &[Breach] = &[
     })),
     breach!("shortened, but not there", "no such value", |l| with(l, 1, |e| e["truncated"] =
         json!({"exec.x": 4}))),
+    // Ancestors.
+    breach!("an ancestor without a pid", "process.ancestors.1.pid is not there", |l| with(l, 2, |e| {
+        remove(&mut e["process"]["ancestors"][1], "pid");
+    })),
+    breach!("no ancestors at all", "process.ancestors is []", |l| with(l, 2, |e| {
+        e["process"]["ancestors"] = json!([]);
+    })),
+    breach!("an unknown runtime", "process.container_runtime is \"rocket\"", |l| with(l, 2, |e| {
+        e["process"]["container_runtime"] = json!("rocket");
+    })),
     // Exact twins.
     breach!("a twin of another text", "its twin decodes to", |l| with(l, 3, |e| {
         e["exec"]["argv_b64"][1] = json!("wyk=");

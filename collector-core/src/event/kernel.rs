@@ -4,6 +4,7 @@
 //! text as slices of a buffer that many events share.
 
 use super::connect::{Connect, ConnectResult, Endpoint};
+use super::identity::ProcessIdentity;
 use super::open::{ExecFailed, Open};
 use super::seed::{FilesystemEvent, NetworkEvent, ProcessEvent};
 use super::text::Text;
@@ -199,17 +200,6 @@ pub struct Namespaces {
     pub net: u32,
     /// User namespace.
     pub user: u32,
-}
-
-/// What does not change while a process runs one program; shared by all its events.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessIdentity {
-    /// Path of the running file.
-    pub exe: Option<Text>,
-    /// Device (kernel encoding) and inode of the running file.
-    pub exe_file: Option<(u32, u64)>,
-    /// The parent's comm, as it was when this process was first seen under that parent or last executed a program.
-    pub parent_name: Option<Text>,
 }
 
 /// What happened.

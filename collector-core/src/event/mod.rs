@@ -5,8 +5,10 @@
 //! bytes and numbering, a loss, coverage, and the summary at the end.
 
 mod connect;
+mod container;
 mod cost;
 mod errno;
+mod identity;
 mod kernel;
 mod open;
 mod seed;
@@ -16,9 +18,10 @@ mod told;
 pub(crate) use connect::hex;
 pub use connect::{AddressFamily, Connect, ConnectOutcome, ConnectResult, Endpoint};
 pub use errno::Errno;
+pub use identity::{Ancestor, Cgroup, Container, ContainerRuntime, ProcessIdentity};
 pub use kernel::{
     Abi, EventClass, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
-    ProcessContext, ProcessIdentity, Script, Truncated,
+    ProcessContext, Script, Truncated,
 };
 pub use open::{ExecFailed, Open, OpenFlags};
 pub use seed::{FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent};

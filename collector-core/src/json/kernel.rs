@@ -1,6 +1,7 @@
 //! Kernel events as JSON.
 
 use super::connect::{connect, connect_result};
+use super::identity::{self, Derived};
 use super::text::{base64_string, boolean, bytes_lossy, device, hex_16, text_member};
 use super::{JsonEncoder, key, number, object, string};
 use crate::event::{
@@ -75,30 +76,6 @@ impl JsonEncoder {
     }
 }
 
-/// Which members did not come from the hook. A bit each; the order of the bits is the order in the list.
-#[derive(Debug, Default)]
-struct Derived {
-    exe: bool,
-    exe_file: bool,
-    parent_name: bool,
-}
-
-impl Derived {
-    fn write(&self, out: &mut Vec<u8>) {
-        let named = [
-            (self.exe, "process.exe"),
-            (self.exe_file, "process.exe_dev"),
-            (self.exe_file, "process.exe_ino"),
-            (self.parent_name, "process.parent_name"),
-        ];
-        if named.iter().all(|(derived, _)| !derived) {
-            return;
-        }
-        key!(out, "derived");
-        list(out, named.iter().filter(|(derived, _)| *derived), |out, (_, name)| string(out, name));
-    }
-}
-
 fn process(event: &KernelEvent, derived: &mut Derived, out: &mut Vec<u8>) {
     let process = &event.process;
     let read = |field: &str| event.missing.is_empty() || event.missing.iter().all(|m| m.field != field);
@@ -124,7 +101,10 @@ fn process(event: &KernelEvent, derived: &mut Derived, out: &mut Vec<u8>) {
     }
     if read("process.user") {
         key!(out, "user");
-        object(out, |out| user(process, out));
+        object(out, |out| {
+            user(process, out);
+            identity::user_names(event, derived, out);
+        });
     }
     if let Some(loginuid) = process.loginuid {
         key!(out, "loginuid");
@@ -148,6 +128,7 @@ fn process(event: &KernelEvent, derived: &mut Derived, out: &mut Vec<u8>) {
         key!(out, "cgroup_id");
         number(out, process.cgroup_id);
     }
+    identity::cgroup_and_ancestors(event, derived, out);
 }
 
 /// [`KernelEvent::process_key`] without a string in between.

@@ -1,9 +1,9 @@
 use super::*;
 use crate::accounting::ClassAccount;
 use crate::event::{
-    Abi, ClassCoverage, CoverageEvent, EventClass, Exec, Exit, Fork, HookCoverage, KernelBody, KernelEvent,
-    LossEvent, LossGap, Missing, MissingReason, Namespaces, PerformanceEvent, ProcessEvent, ProcessIdentity,
-    Script, SummaryEvent, Truncated,
+    Abi, Ancestor, Cgroup, ClassCoverage, CoverageEvent, EventClass, Exec, Exit, Fork, HookCoverage,
+    KernelBody, KernelEvent, LossEvent, LossGap, Missing, MissingReason, Namespaces, PerformanceEvent,
+    ProcessEvent, ProcessIdentity, Script, SummaryEvent, Truncated,
 };
 use crate::test_events::kernel_event;
 use serde_json::{Value, json};
@@ -57,6 +57,18 @@ fn a_whole_exec_has_each_field_of_the_format() {
             exe: Some("/not/this".into()),
             exe_file: None,
             parent_name: Some("bash".into()),
+            ruid_name: Some("daemon".into()),
+            euid_name: Some("bin".into()),
+            cgroup: Some(Arc::new(Cgroup::new(format!("/docker/{}", "a1".repeat(32)).as_str().into()))),
+            ancestors: vec![
+                Arc::new(Ancestor {
+                    pid: 1234,
+                    start_ns: Some(900),
+                    name: "bash".into(),
+                    exe: Some("/usr/bin/bash".into()),
+                }),
+                Arc::new(Ancestor { pid: 1, start_ns: None, name: "init".into(), exe: None }),
+            ],
         }));
         event.missing = vec![
             Missing { field: "exec.cwd".into(), reason: MissingReason::Fault },
@@ -73,16 +85,27 @@ fn a_whole_exec_has_each_field_of_the_format() {
             "process": {
                 "pid": 100, "tid": 100, "ppid": 1, "start_ns": 1000, "key": "boot:100:1000", "name": "run.sh",
                 "exe": "/usr/bin/dash", "exe_dev": "8:300", "exe_ino": u64::MAX, "parent_name": "bash",
-                "user": {"ruid": 1, "euid": 2, "rgid": 3, "egid": 4}, "loginuid": 1000, "session": 2,
+                "user": {
+                    "ruid": 1, "euid": 2, "rgid": 3, "egid": 4, "ruid_name": "daemon", "euid_name": "bin",
+                },
+                "loginuid": 1000, "session": 2,
                 "cap_effective": "00000000000001ff", "ns": {"pid": 41, "mnt": 42, "user": 44}, "ns_pid": 100,
-                "cgroup_id": 77,
+                "cgroup_id": 77, "cgroup": format!("/docker/{}", "a1".repeat(32)), "container_id": "a1".repeat(32),
+                "container_runtime": "docker",
+                "ancestors": [
+                    {"pid": 1234, "start_ns": 900, "name": "bash", "exe": "/usr/bin/bash"},
+                    {"pid": 1, "name": "init"},
+                ],
             },
             "exec": {
                 "filename": "./run.sh", "path": "/usr/bin/dash", "dev": "8:300", "ino": u64::MAX,
                 "script": {"path": "/home/u/run.sh", "dev": "8:1", "ino": 12}, "interp": "/bin/sh",
                 "argv": ["/bin/sh", "", "-x"], "cwd": "/home/u", "fileless": false, "old_tid": 4321,
             },
-            "derived": ["process.parent_name"],
+            "derived": [
+                "process.parent_name", "process.user.ruid_name", "process.user.euid_name", "process.cgroup",
+                "process.container_id", "process.container_runtime", "process.ancestors",
+            ],
             "missing": {"exec.cwd": "fault", "process.ns.net": "unsupported"},
             "truncated": {"exec.argv": 40_960},
         })
@@ -118,7 +141,7 @@ fn exe_of_another_event_than_exec_is_derived_unless_the_hook_read_it() {
     let identity = Arc::new(ProcessIdentity {
         exe: Some("/bin/cat".into()),
         exe_file: Some((1 << 20 | 2, 9)),
-        parent_name: None,
+        ..ProcessIdentity::default()
     });
     let body = || KernelBody::Exit(Exit { status: 0, duration_ns: 1 });
     let known = parsed(&kernel(body(), |event| event.identity = Some(Arc::clone(&identity))));

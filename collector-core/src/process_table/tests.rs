@@ -1,3 +1,6 @@
+mod ancestry;
+mod host;
+
 use super::*;
 use crate::event::{Exit, Origin};
 use crate::test_events::{kernel_event, process};

@@ -2,10 +2,10 @@
 
 use collector_core::accounting::{ClassAccount, Reasons};
 use collector_core::event::{
-    Abi, AddressFamily, ClassCoverage, Connect, ConnectOutcome, ConnectResult, CoverageEvent, Endpoint,
-    Errno, EventClass, Exec, ExecFailed, Exit, Fork, HookCoverage, KernelBody, LossEvent, LossGap, Missing,
-    MissingReason, Namespaces, Open, OpenFlags, Origin, ProcessContext, ProcessIdentity, Script,
-    SummaryEvent, Text, Truncated,
+    Abi, AddressFamily, Ancestor, Cgroup, ClassCoverage, Connect, ConnectOutcome, ConnectResult,
+    CoverageEvent, Endpoint, Errno, EventClass, Exec, ExecFailed, Exit, Fork, HookCoverage, KernelBody,
+    LossEvent, LossGap, Missing, MissingReason, Namespaces, Open, OpenFlags, Origin, ProcessContext,
+    ProcessIdentity, Script, SummaryEvent, Text, Truncated,
 };
 use collector_core::{
     CollectionEvent, FilesystemEvent, KernelEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
@@ -144,8 +144,8 @@ fn any_kernel() -> impl Strategy<Value = KernelEvent> {
         Arc::new(Origin { class, stream, source, via, boot_id })
     });
     let abi = of(select(vec![Abi::X86_64, Abi::Ia32, Abi::X32, Abi::Aarch64, Abi::Aarch32]));
-    let identity = of((of(text()), file(), of(text()))
-        .prop_map(|(exe, exe_file, parent_name)| Arc::new(ProcessIdentity { exe, exe_file, parent_name })));
+    // Boxed: proptest's trees of values would overflow a test thread's stack together.
+    let identity = of(any_identity().prop_map(Arc::new)).boxed();
     let reason = select(vec![MissingReason::Fault, MissingReason::Unsupported, MissingReason::Unseen]);
     let missing = vec((select(vec!["exec.cwd", "process.name"]), reason), 0..3).prop_map(|missing| {
         missing.into_iter().map(|(field, reason)| Missing { field: field.into(), reason }).collect::<Vec<_>>()
@@ -155,7 +155,7 @@ fn any_kernel() -> impl Strategy<Value = KernelEvent> {
         lens.into_iter().map(one).collect::<Vec<_>>()
     });
     let numbers = (any::<u64>(), 0..u64::MAX, any::<u32>(), any::<u64>(), any::<bool>());
-    (origin, numbers, abi, any_context(), identity, any_body(), missing, truncated).prop_map(
+    (origin, numbers, abi, any_context().boxed(), identity, any_body().boxed(), missing, truncated).prop_map(
         |(
             origin,
             (ktime_ns, wall_ns, cpu, seq, internal),
@@ -182,6 +182,19 @@ fn any_kernel() -> impl Strategy<Value = KernelEvent> {
             }
         },
     )
+}
+
+fn any_identity() -> BoxedStrategy<ProcessIdentity> {
+    let names = (of(text()), of(text()), of(text()), of(text()));
+    let cgroup = of(text().prop_map(|path| Arc::new(Cgroup::new(path))));
+    let ancestor = (any::<u32>(), of(any::<u64>()), text(), of(text()))
+        .prop_map(|(pid, start_ns, name, exe)| Arc::new(Ancestor { pid, start_ns, name, exe }));
+    (names, file(), cgroup, vec(ancestor, 0..3))
+        .prop_map(|(names, exe_file, cgroup, ancestors)| {
+            let (exe, parent_name, ruid_name, euid_name) = names;
+            ProcessIdentity { exe, exe_file, parent_name, ruid_name, euid_name, cgroup, ancestors }
+        })
+        .boxed()
 }
 
 fn any_context() -> BoxedStrategy<ProcessContext> {

@@ -67,6 +67,10 @@ pub struct WatchArgs {
     #[arg(long)]
     pub failed: bool,
 
+    /// Also name this many ancestors of the process, the parent first (up to 16)
+    #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub ancestry: Option<u8>,
+
     /// No colours; NO_COLOR in the environment does the same
     #[arg(long)]
     pub no_color: bool,

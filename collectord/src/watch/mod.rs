@@ -8,6 +8,7 @@ pub use args::WatchArgs;
 
 use crate::color;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::snapshot;
 use crate::source::{KernelSource, KernelSourceOptions};
 use crate::terminal;
@@ -49,7 +50,10 @@ async fn collect(sources: Vec<KernelSource>, args: &WatchArgs) -> anyhow::Result
         .with_batch_timeout(Duration::ZERO)
         .with_shutdown_timeout(SHUTDOWN_MAX);
     // The sources are attached by now: a process that starts meanwhile is in the snapshot or in the stream, or in both.
-    let mut collector = Collector::new(config).with_process_snapshot(snapshot::processes());
+    let mut collector = Collector::new(config)
+        .with_process_snapshot(snapshot::processes())
+        .with_host_lookup(Box::new(Host::new()))
+        .with_ancestry(args.ancestry.unwrap_or(0).into());
     for source in sources {
         collector.register(Box::new(source))?;
     }

@@ -24,6 +24,8 @@ pub(super) enum Kind {
     /// Any keys, each with a number.
     Counts,
     Object(&'static [Field]),
+    /// A list of such objects, not empty.
+    Objects(&'static [Field]),
 }
 
 /// When a key must be there.
@@ -51,7 +53,7 @@ pub(super) struct Event {
     pub(super) body: &'static [Field],
 }
 
-use Kind::{Bool, Counts, Device, Hex, Name, NameList, Number, Object, OneOf, Text, TextList, Time};
+use Kind::{Bool, Counts, Device, Hex, Name, NameList, Number, Object, Objects, OneOf, Text, TextList, Time};
 
 const fn always(name: &'static str, kind: Kind) -> Field {
     Field { name, kind, need: Need::Always }
@@ -107,13 +109,22 @@ const PROCESS: &[Field] = &[
     if_any("cgroup_id", Number),
     if_any("cgroup", Text),
     if_any("container_id", Text),
+    if_any("container_runtime", OneOf(RUNTIMES)),
+    if_any("ancestors", Objects(ANCESTOR)),
 ];
+
+const RUNTIMES: &[&str] = &["docker", "podman", "containerd", "cri-o", "kubernetes", "systemd-nspawn"];
+
+const ANCESTOR: &[Field] =
+    &[always("pid", Number), if_any("start_ns", Number), always("name", Text), if_any("exe", Text)];
 
 const USER: &[Field] = &[
     or_missing("ruid", Number),
     or_missing("euid", Number),
     or_missing("rgid", Number),
     or_missing("egid", Number),
+    if_any("ruid_name", Text),
+    if_any("euid_name", Text),
 ];
 
 // Any of them may be gone by the time a process ends.

@@ -119,6 +119,8 @@ pub(super) fn check_object(
                 Value::Object(value) => check_object(&path, value, inner, &[], gaps, faults),
                 other => faults.push(format!("{path} is {other}")),
             }
+        } else if let Kind::Objects(inner) = field.kind {
+            check_list(&path, value, inner, gaps, faults);
         } else if !has_kind(value, field.kind) {
             faults.push(format!("{path} is {value}"));
         } else if let Some(twin) = twin {
@@ -136,6 +138,20 @@ pub(super) fn check_object(
                 "unknown key {key:?} in {}",
                 if prefix.is_empty() { "the event" } else { prefix }
             ));
+        }
+    }
+}
+
+fn check_list(path: &str, value: &Value, inner: &[Field], gaps: &Gaps, faults: &mut Vec<String>) {
+    let Some(list) = value.as_array().filter(|list| !list.is_empty()) else {
+        faults.push(format!("{path} is {value}"));
+        return;
+    };
+    for (index, element) in list.iter().enumerate() {
+        let path = format!("{path}.{index}");
+        match element {
+            Value::Object(element) => check_object(&path, element, inner, &[], gaps, faults),
+            other => faults.push(format!("{path} is {other}")),
         }
     }
 }
@@ -161,6 +177,7 @@ fn has_kind(value: &Value, kind: Kind) -> bool {
         }
         Kind::Counts => value.as_object().is_some_and(|counts| counts.values().all(Value::is_u64)),
         Kind::Object(_) => value.is_object(),
+        Kind::Objects(_) => value.is_array(),
     }
 }
 

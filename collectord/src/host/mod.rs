@@ -1,0 +1,48 @@
+//! What this machine's files say of users and cgroups: names for the process table.
+
+mod cgroups;
+mod mount;
+mod users;
+
+use cgroups::Cgroups;
+use collector_core::event::{Cgroup, Text};
+use collector_core::process_table::HostLookup;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use users::Users;
+
+/// Names from `/etc/passwd` and from the unified cgroup hierarchy, as they are in the collector's own namespaces.
+#[derive(Debug)]
+pub struct Host {
+    users: Users,
+    cgroups: Cgroups,
+}
+
+impl Host {
+    /// This machine. No file of users is no failure, and neither is a hierarchy that is mounted nowhere: there are no
+    /// names then.
+    pub fn new() -> Self {
+        let mount = mount::unified();
+        if mount.is_none() {
+            tracing::info!("no unified cgroup hierarchy is mounted: cgroups have no paths");
+        }
+        Self { users: Users::new(PathBuf::from("/etc/passwd")), cgroups: Cgroups::new(mount) }
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HostLookup for Host {
+    fn user_name(&mut self, uid: u32) -> Option<Text> {
+        self.users.name(uid, Instant::now())
+    }
+
+    fn cgroup(&mut self, id: u64) -> Option<Arc<Cgroup>> {
+        self.cgroups.find(id)
+    }
+}
