@@ -13,6 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -108,9 +109,20 @@ fn on_this_kernel(programs: &Programs, arguments: &[String]) -> Result<KernelRun
         names.iter().for_each(|name| println!("test {name} ... ignored, {reason}"));
         return Ok(KernelRun::skipped(release, names, reason));
     }
+    mount_tracefs()?;
     tests.env("COLLECTORD_BIN", &programs.collectord).env("ACTOR_BIN", &programs.actor);
     let (output, success) = run_tests(&mut tests)?;
     Ok(KernelRun::new(release, output, Some(i32::from(!success)), None))
+}
+
+/// Mounts tracefs where nobody has: without it the tracepoints of system calls cannot be attached. A machine with systemd
+/// has it mounted.
+fn mount_tracefs() -> Result<()> {
+    const TRACEFS: &str = "/sys/kernel/tracing";
+    if Path::new(TRACEFS).join("events").is_dir() {
+        return Ok(());
+    }
+    exec::run(Command::new("mount").args(["-t", "tracefs", "nodev", TRACEFS]))
 }
 
 /// Runs a test program and shows what it prints as it comes.

@@ -87,6 +87,8 @@ pub struct LoadOptions {
     pub filters: Filters,
     /// Hooks whose records wake no sleeping reader: they are read with the next that does, or within its sleep's length.
     pub quiet: Vec<Hook>,
+    /// Classes that nobody asked for by name: where their hooks are refused, that is told and no failure.
+    pub optional: Vec<Class>,
     /// New threads are fork events too.
     pub fork_threads: bool,
     /// Which family of readers.
@@ -207,7 +209,9 @@ impl KernelObject {
         for &hook in &hooks {
             match object.load_program(hook, options.readers) {
                 Ok(readers) => loaded.push(AttachedHook { hook, readers }),
-                Err(refusal) => object.do_without(hook, format!("program {}", hook.program()), refusal)?,
+                Err(refusal) => {
+                    object.do_without(options, hook, format!("program {}", hook.program()), refusal)?;
+                }
             }
         }
         let follows = options.filters.follow != 0;
@@ -222,7 +226,9 @@ impl KernelObject {
                     object.attached.push(hook);
                     object.links.push((hook.hook.class(), link));
                 }
-                Err(refusal) => object.do_without(hook.hook, format!("attaching {name}"), refusal)?,
+                Err(refusal) => {
+                    object.do_without(options, hook.hook, format!("attaching {name}"), refusal)?;
+                }
             }
         }
         if follows {
@@ -232,11 +238,22 @@ impl KernelObject {
     }
 
     /// Notes a hook that was refused, or fails if its class cannot do without it.
-    fn do_without(&mut self, hook: Hook, what: String, refusal: Refusal) -> Result<(), LoadError> {
-        if blind_without(hook).is_none() {
+    fn do_without(
+        &mut self,
+        options: &LoadOptions,
+        hook: Hook,
+        what: String,
+        refusal: Refusal,
+    ) -> Result<(), LoadError> {
+        if blind_without(hook).is_none() && !options.optional.contains(&hook.class()) {
             return Err(explain(what, refusal));
         }
-        tracing::info!(hook = via(hook), %refusal, "a hook is refused; what only it sees is named blind");
+        if blind_without(hook).is_none() {
+            let class = hook.class().name();
+            tracing::warn!(class, hook = via(hook), %refusal, "a class is not served; `collectord doctor` says what would help");
+        } else {
+            tracing::info!(hook = via(hook), %refusal, "a hook is refused; what only it sees is named blind");
+        }
         self.absent.push(AbsentHook { hook, refusal });
         Ok(())
     }

@@ -41,7 +41,7 @@ pub(super) fn of_class(class: Class, object: &KernelObject) -> CoverageEvent {
         readers: attached.readers.name().to_owned(),
     });
     let absent = object.absent().iter().filter(|absent| absent.hook.class() == class);
-    let absent = absent.filter_map(|absent| blind_without(absent.hook));
+    let absent = absent.map(|absent| blind_without(absent.hook).unwrap_or(absent.hook.stream()));
     let mut blind: Vec<String> = always_blind(class)
         .iter()
         .copied()

@@ -11,8 +11,8 @@ use std::time::Duration;
 /// What to watch, which of it, and how to show it.
 #[derive(Debug, Clone, Args)]
 pub struct WatchArgs {
-    /// Events to tell
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["exec", "exit", "connect", "open"])]
+    /// Events to tell [default: exec,exit,connect,open, as far as this kernel and these privileges allow]
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub events: Vec<EventName>,
 
     /// With --events fork: tell new threads too, not only new processes
@@ -113,6 +113,9 @@ pub enum EventName {
 }
 
 impl EventName {
+    /// What is told if nobody says what.
+    const DEFAULT: [Self; 4] = [Self::Exec, Self::Exit, Self::Connect, Self::Open];
+
     fn hooks(self) -> &'static [Hook] {
         match self {
             Self::Exec => &[Hook::Exec, Hook::Execve, Hook::Execveat],
@@ -173,7 +176,8 @@ pub enum FlagError {
 impl WatchArgs {
     /// The hooks whose events are told.
     pub fn told(&self) -> Vec<Hook> {
-        let told = self.events.iter().flat_map(|event| event.hooks()).copied();
+        let events = if self.events.is_empty() { &EventName::DEFAULT[..] } else { &self.events };
+        let told = events.iter().flat_map(|event| event.hooks()).copied();
         // These only ever come out well.
         let succeeds = |hook: &Hook| matches!(hook, Hook::Exec | Hook::Fork | Hook::Exit);
         told.filter(|hook| !self.failed || !succeeds(hook)).collect()
@@ -194,6 +198,7 @@ impl WatchArgs {
         };
         Ok(LoadOptions {
             filters: self.filters()?,
+            optional: if self.events.is_empty() { vec![Class::Network, Class::File] } else { Vec::new() },
             fork_threads: self.threads,
             readers,
             rings: RingOptions { sizes: self.ring_size.clone(), memory: Some(self.ring_memory) },
