@@ -76,7 +76,7 @@ fn ten_thousand_opens_each_once(rig: &Rig) -> Result<()> {
 }
 
 fn opens_by_portable_readers_are_the_same(rig: &Rig) -> Result<()> {
-    opens(rig, Watch::with_readers(rig, "portable")?, 1_000)
+    opens(rig, Watch::start(rig, &["--events", "open", "--readers", "portable"])?, 1_000)
 }
 
 fn a_thousand_failed_opens_have_their_errno(rig: &Rig) -> Result<()> {
@@ -144,7 +144,7 @@ fn a_pipe_opened_again_has_no_path_and_says_so(rig: &Rig) -> Result<()> {
 fn a_storm_of_opens_loses_no_exec(rig: &Rig) -> Result<()> {
     let folder = rig.path("storm");
     std::fs::create_dir(&folder)?;
-    let watch = Watch::start(rig, &["--ring-size", "file=32KiB"])?;
+    let watch = Watch::start(rig, &["--events", "exec,exit,open", "--ring-size", "file=32KiB"])?;
     watch.process.signal(Signal::SIGSTOP)?;
     let acts = rig
         .act_os(&[&"opens", &folder, &"3000"])

@@ -35,7 +35,13 @@ impl Watch {
     /// Starts it; a refusal is an answer, too.
     pub(crate) fn try_start(rig: &Rig, args: &[&str]) -> Result<Result<Self, Refusal>> {
         let mut command = rig.collectord();
-        command.args(["watch", "--format", "json"]).args(args);
+        command.args(["watch", "--format", "json"]);
+        // Most tests are about processes. On a busy machine the opens of all others would make their streams many times
+        // as long, and a test that is about opens or connections says so.
+        if !args.contains(&"--events") {
+            command.args(["--events", "exec,exit"]);
+        }
+        command.args(args);
         Self::run(&mut command, None)
     }
 
