@@ -1,6 +1,7 @@
 //! From the committed object to attached programs and their rings.
 
 mod arch;
+mod blind;
 mod btf;
 mod followed;
 mod kfunc;
@@ -14,11 +15,11 @@ mod refusal;
 pub mod rings;
 mod trial;
 
+pub use blind::blind_without;
 pub use btf::{Btf, BtfError};
 pub use layout::{BTF_PATH, Layout, LayoutError};
 pub use object::{
-    AbsentHook, AttachedHook, KernelObject, LoadError, LoadOptions, Readers, ReadersChoice, blind_without,
-    via,
+    AbsentHook, AttachedHook, KernelObject, LoadError, LoadOptions, Readers, ReadersChoice, via,
 };
 pub(crate) use program::cgroup_mount;
 pub use refusal::Refusal;

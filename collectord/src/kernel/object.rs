@@ -1,5 +1,6 @@
 //! The kernel object in the kernel: the only file that names the loader's types.
 
+use super::blind::blind_without;
 use super::layout::{Layout, LayoutError};
 use super::mapped::{MappedWords, Slots};
 use super::program::{self, Link, Links};
@@ -44,20 +45,6 @@ impl Readers {
 /// Rung and hook, as `via` has them.
 pub fn via(hook: Hook) -> String {
     format!("{}:{}", hook.rung().name(), hook.target())
-}
-
-/// What a class is blind to without this hook; `None` if the class cannot be served without it.
-pub fn blind_without(hook: Hook) -> Option<&'static str> {
-    match hook {
-        Hook::Exec | Hook::Fork | Hook::Exit | Hook::TcpBegin | Hook::TcpEnd | Hook::Openat => None,
-        Hook::ConnectExit => Some("connect-other-than-tcp"),
-        Hook::Execve | Hook::Execveat => Some("exec-failed"),
-        Hook::Open => Some("open"),
-        Hook::Openat2 => Some("openat2"),
-        Hook::Creat => Some("creat"),
-        Hook::OpenByHandle => Some("open-by-handle"),
-        Hook::SendMsg4 | Hook::SendMsg6 => Some("udp-sendmsg"),
-    }
 }
 
 /// Which family to use.

@@ -1,0 +1,17 @@
+//! What is not seen where a hook is refused.
+
+use collector_common::Hook;
+
+/// What a class is blind to without this hook; `None` if the class cannot be served without it.
+pub fn blind_without(hook: Hook) -> Option<&'static str> {
+    match hook {
+        Hook::Exec | Hook::Fork | Hook::Exit | Hook::TcpBegin | Hook::TcpEnd | Hook::Openat => None,
+        Hook::ConnectExit => Some("connect-other-than-tcp"),
+        Hook::Execve | Hook::Execveat => Some("exec-failed"),
+        Hook::Open => Some("open"),
+        Hook::Openat2 => Some("openat2"),
+        Hook::Creat => Some("creat"),
+        Hook::OpenByHandle => Some("open-by-handle"),
+        Hook::SendMsg4 | Hook::SendMsg6 => Some("udp-sendmsg"),
+    }
+}
