@@ -177,10 +177,13 @@ int do_failed_execs(int argc, char **argv)
     (void)argc;
     const char *path = argv[1];
     long times = number(argv[2], COUNT_MAX);
-    char *args[] = {"zero", "", "two words", NULL}, *env[] = {NULL};
+    /* On the stack, which is there: a call that fails before the kernel reads its arguments leaves pages of the program
+       that nobody has touched where a hook cannot read them. */
+    char zero[] = "zero", empty[] = "", two[] = "two words", x[] = "x";
+    char *args[] = {zero, empty, two, NULL}, *env[] = {NULL};
     char *many[100];
     for (int i = 0; i < 99; i++)
-        many[i] = "x";
+        many[i] = x;
     many[99] = NULL;
     for (long i = 0; i < times; i++) {
         const char *kind = "execve";
