@@ -1,6 +1,6 @@
 //! What a socket says of itself.
 
-use crate::raw::{Reader, config, constant, probe_u64};
+use crate::raw::{Reader, config, constant, current_cpu, probe_u64};
 use collector_common::{
     CONNECT_LOCAL, CONNECT_NONBLOCKING, CONNECT_REMOTE, COOKIE_OWN, ConnectRecord, Offsets,
 };
@@ -60,10 +60,10 @@ pub(crate) fn cookie<R: Reader>(sk: R::Ptr) -> u64 {
     R::u64(sk, constant(&config().offsets.sock_cookie))
 }
 
-/// A cookie for a socket that has none of the kernel's.
+/// A cookie for a socket that has none of the kernel's: the time, and the CPU, since two can read the same time.
 #[inline(always)]
 pub(crate) fn own_cookie(ktime_ns: u64) -> u64 {
-    ktime_ns | COOKIE_OWN
+    ktime_ns << 8 | u64::from(current_cpu() & 0xff) | COOKIE_OWN
 }
 
 /// [`CONNECT_NONBLOCKING`] if the socket's file is set so. A socket of the kernel's own has no file.

@@ -83,6 +83,13 @@ pub(crate) fn ancestor_cgroup_id(level: u32) -> u64 {
     unsafe { helper::bpf_get_current_ancestor_cgroup_id(level as i32) }
 }
 
+/// The CPU that this runs on.
+#[inline(always)]
+pub(crate) fn current_cpu() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { helper::bpf_get_smp_processor_id() }
+}
+
 /// `CLOCK_BOOTTIME` in ns.
 #[inline(always)]
 pub(crate) fn now_ns() -> u64 {
