@@ -3,6 +3,7 @@
 use super::recent::RecentEvents;
 use super::time::Clocks;
 use crate::event::PerformanceEvent;
+use crate::telemetry::ProcessUsage;
 
 /// The collector's own measurements at this moment; reads /proc and so blocks its thread. `began_ns` is when the
 /// server began, `CLOCK_BOOTTIME`.
@@ -11,10 +12,11 @@ pub(super) fn own_metrics(component: &str, recent: &RecentEvents, began_ns: u64)
     let events = recent.count() as f64;
     let seconds = clocks.boottime_ns.saturating_sub(began_ns) as f64 / 1e9;
     let rate = (seconds > 0.0).then(|| events / seconds);
-    let (cpu_seconds, rss_bytes) = own_usage().unzip();
+    // None without /proc.
+    let usage = ProcessUsage::read().ok();
     let measured = [
-        ("cpu_time", cpu_seconds, "seconds"),
-        ("memory_rss", rss_bytes, "bytes"),
+        ("cpu_time", usage.map(|usage| usage.cpu_seconds), "seconds"),
+        ("memory_rss", usage.map(|usage| usage.resident_bytes as f64), "bytes"),
         ("events", Some(events), "events"),
         ("event_rate", rate, "events/second"),
         ("uptime", Some(seconds), "seconds"),
@@ -30,11 +32,4 @@ pub(super) fn own_metrics(component: &str, recent: &RecentEvents, began_ns: u64)
         })
     };
     measured.into_iter().filter_map(event).collect()
-}
-
-/// CPU time in seconds and resident memory in bytes of this process; `None` without /proc.
-fn own_usage() -> Option<(f64, f64)> {
-    let stat = procfs::process::Process::myself().ok()?.stat().ok()?;
-    let cpu_seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second().max(1) as f64;
-    Some((cpu_seconds, (stat.rss * procfs::page_size()) as f64))
 }

@@ -4,7 +4,7 @@ use super::privileges;
 use super::prove::{NoProof, hooks_of};
 use super::report::{HookReport, Status, Unserved};
 use crate::failure::{Failure, exit_code};
-use crate::kernel::{LoadError, Refusal, blind_without};
+use crate::kernel::{LoadError, Refusal, TRACEFS, blind_without};
 use collector_common::{Class, Hook, Rung};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
@@ -44,10 +44,7 @@ pub(super) fn of_hook(hook: Hook, refusal: &Refusal) -> String {
     }
     match hook.rung() {
         Rung::Tracepoint if refusal.errno.is_none() || refusal.reason.contains("tracefs") => {
-            format!(
-                "`mount -t tracefs nodev {}`; the kernel needs CONFIG_FTRACE_SYSCALLS=y",
-                privileges::TRACEFS[0]
-            )
+            format!("`mount -t tracefs nodev {}`; the kernel needs CONFIG_FTRACE_SYSCALLS=y", TRACEFS[0])
         }
         Rung::CgroupSockAddr if refusal.errno.is_none() => "see the check cgroup2 above".to_owned(),
         _ => general(refusal),

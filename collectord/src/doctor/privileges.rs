@@ -1,11 +1,9 @@
 //! Which capabilities the hooks need, and which of them this process has.
 
+use crate::kernel::TRACEFS;
 use caps::{CapSet, Capability};
 use collector_common::{Hook, Rung};
 use std::path::Path;
-
-/// Where tracefs may be mounted for the loader to find it.
-pub(super) const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// A capability, for what, and which wider ones stand for it.
 struct Need {

@@ -1,8 +1,10 @@
 //! What stands around the kernel programs: the kernel's BTF, this process's privileges, the filesystems that hooks are
 //! attached through. Only what fails here and is needed by a hook counts; the rest is context.
 
-use super::privileges::{self, TRACEFS};
+use super::privileges;
 use super::report::{Check, Status};
+use crate::host;
+use crate::kernel::TRACEFS;
 use crate::kernel::{BTF_PATH, Layout, LayoutError};
 use collector_common::{Hook, Offsets, Rung};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
@@ -102,15 +104,8 @@ fn tracefs() -> Check {
 }
 
 fn cgroup() -> Check {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let root = mounts.lines().find_map(|line| {
-        let (mount, filesystem) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ');
-        let (root, point) = (fields.nth(3)?, fields.next()?);
-        (filesystem.starts_with("cgroup2 ") && root == "/").then(|| point.to_owned())
-    });
-    match root {
-        Some(point) => Check::ok("cgroup2", format!("{point} is the root")),
+    match host::root_cgroup() {
+        Some(point) => Check::ok("cgroup2", format!("{} is the root", point.display())),
         None => Check::new(
             lack(Rung::CgroupSockAddr),
             "cgroup2",

@@ -31,6 +31,16 @@ impl Host {
     }
 }
 
+/// Where the root of the unified hierarchy is mounted: what stands there stands over the whole machine.
+pub(crate) fn root_cgroup() -> Option<PathBuf> {
+    mount::unified().filter(|mount| mount.root == b"/").map(|mount| mount.point)
+}
+
+/// A cgroup's path by its id, from the root of the hierarchy.
+pub(crate) fn cgroup_path(id: u64) -> Option<Text> {
+    Cgroups::new(mount::unified()).find(id).map(|cgroup| cgroup.path.clone())
+}
+
 impl Default for Host {
     fn default() -> Self {
         Self::new()

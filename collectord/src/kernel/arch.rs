@@ -31,3 +31,8 @@ pub(super) const fn table() -> Arch {
         }
     }
 }
+
+/// Name of the ABI for which the tracepoints of system calls fire.
+pub(crate) fn native_abi() -> u16 {
+    u16::try_from(table().native_abi).unwrap_or(ABI_NONE)
+}

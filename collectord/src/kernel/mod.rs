@@ -15,13 +15,14 @@ mod refusal;
 pub mod rings;
 mod trial;
 
+pub(crate) use arch::native_abi;
 pub use blind::blind_without;
 pub use btf::{Btf, BtfError};
 pub use layout::{BTF_PATH, Layout, LayoutError};
 pub use object::{
     AbsentHook, AttachedHook, KernelObject, LoadError, LoadOptions, Readers, ReadersChoice, via,
 };
-pub(crate) use program::cgroup_mount;
+pub(crate) use program::TRACEFS;
 pub use refusal::Refusal;
 pub use trial::{HookTrial, ProgramReport, Tried, try_hooks};
 

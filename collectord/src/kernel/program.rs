@@ -6,13 +6,13 @@ use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramInfo, RawTracePoint, TracePoint};
 use collector_common::{Hook, Rung};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The category of the tracepoints that [`Rung::Tracepoint`] means.
 const TRACEPOINT_CATEGORY: &str = "syscalls";
 
-/// Where tracefs is mounted.
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+/// Where tracefs may be mounted for the loader to find it.
+pub(crate) const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// What a loaded program costs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -119,19 +119,10 @@ where
 
 /// The root of the unified cgroup hierarchy: a hook there sees the whole machine.
 fn root_cgroup() -> Result<File, Refusal> {
-    let root = cgroup_mount().ok_or_else(|| Refusal::other("no cgroup2 filesystem is mounted".to_owned()))?;
+    let root = crate::host::root_cgroup()
+        .ok_or_else(|| Refusal::other("no cgroup2 filesystem is mounted".to_owned()))?;
     File::open(&root).map_err(|error| {
         let refusal = Refusal::of_error(&error);
         Refusal { reason: format!("failed to open {}: {}", root.display(), refusal.reason), ..refusal }
-    })
-}
-
-pub(crate) fn cgroup_mount() -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
-        let (mount, filesystem) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ');
-        let (root, point) = (fields.nth(3)?, fields.next()?);
-        (filesystem.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(point))
     })
 }

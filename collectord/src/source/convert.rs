@@ -1,6 +1,7 @@
 //! From a record to an event. The record is borrowed from its ring; the event's text is copied once, into a buffer
 //! that many events share.
 
+use crate::kernel::native_abi;
 use bytes::{Bytes, BytesMut};
 use collector_common::{
     ABI_AARCH32, ABI_AARCH64, ABI_IA32, ABI_X86_64, ExecRecord, ExitRecord, ForkRecord, Hook, Offsets,
@@ -86,7 +87,7 @@ impl Converter {
                 (&record.header, &record.task, body)
             }
             Record::Open(record, text) => {
-                abi = native_abi();
+                abi = abi_of(native_abi());
                 let open = self.open(record, text, &mut truncated);
                 if open::is_pathless(&open, record) {
                     let field = Cow::Borrowed("open.path");
@@ -95,7 +96,7 @@ impl Converter {
                 (&record.header, &record.task, KernelBody::Open(open))
             }
             Record::ExecFailed(record, text) => {
-                abi = native_abi();
+                abi = abi_of(native_abi());
                 let body = self.exec_failed(record, text, &mut truncated);
                 (&record.header, &record.task, KernelBody::ExecFailed(body))
             }
@@ -266,17 +267,6 @@ fn abi_of(number: u16) -> Option<Abi> {
         ABI_AARCH64 => Some(Abi::Aarch64),
         ABI_AARCH32 => Some(Abi::Aarch32),
         _ => None,
-    }
-}
-
-/// The ABI for which the tracepoints of system calls fire.
-fn native_abi() -> Option<Abi> {
-    if cfg!(target_arch = "x86_64") {
-        Some(Abi::X86_64)
-    } else if cfg!(target_arch = "aarch64") {
-        Some(Abi::Aarch64)
-    } else {
-        None
     }
 }
 

@@ -1,13 +1,10 @@
 //! Filters that are paths: parsed, checked, and put into the form in which the kernel programs compare them.
 
+use crate::host;
 use collector_common::{CgroupFilter, PREFIX_BYTES_MAX, PathPrefix};
-use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-/// Directories that are looked at for a cgroup's id.
-const CGROUPS_MAX: usize = 65_536;
+use std::path::Path;
 
 /// A path prefix. `None` is the root, which every path lies below.
 ///
@@ -48,9 +45,9 @@ fn words(bytes: &[u8]) -> [u32; PREFIX_BYTES_MAX / 4] {
 /// # Errors
 /// If there is none.
 pub(super) fn parse_cgroup(text: &str) -> Result<CgroupFilter, String> {
-    let mount = crate::kernel::cgroup_mount().ok_or("no cgroup2 filesystem is mounted")?;
+    let mount = host::root_cgroup().ok_or("no cgroup2 filesystem is mounted")?;
     let found = match text.parse::<u64>() {
-        Ok(id) => by_id(&mount, id).ok_or_else(|| format!("no cgroup below {} has this id", mount.display())),
+        Ok(id) => by_id(id).ok_or_else(|| format!("no cgroup below {} has this id", mount.display())),
         Err(_) => by_path(&mount, text),
     };
     let (id, level) = found?;
@@ -71,21 +68,11 @@ fn by_path(mount: &Path, text: &str) -> Result<(u64, u32), String> {
     Ok((metadata.ino(), u32::try_from(level).unwrap_or(u32::MAX)))
 }
 
-fn by_id(mount: &Path, id: u64) -> Option<(u64, u32)> {
-    let mut left: VecDeque<(PathBuf, u32)> = [(mount.to_owned(), 0)].into();
-    let mut looked_at = 0;
-    while let Some((path, level)) = left.pop_front()
-        && looked_at < CGROUPS_MAX
-    {
-        looked_at += 1;
-        if fs::metadata(&path).is_ok_and(|metadata| metadata.ino() == id) {
-            return Some((id, level));
-        }
-        let entries = fs::read_dir(&path).into_iter().flatten().flatten();
-        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        left.extend(folders.map(|entry| (entry.path(), level + 1)));
-    }
-    None
+/// The level is that of the path: each name of it is one further from the root.
+fn by_id(id: u64) -> Option<(u64, u32)> {
+    let path = host::cgroup_path(id)?;
+    let names = path.as_bytes().split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+    Some((id, u32::try_from(names.count()).unwrap_or(u32::MAX)))
 }
 
 #[cfg(test)]
