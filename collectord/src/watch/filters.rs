@@ -60,7 +60,10 @@ fn by_path(mount: &Path, text: &str) -> Result<(u64, u32), String> {
     let given = Path::new(text);
     let path =
         if given.starts_with(mount) { given.to_owned() } else { mount.join(text.trim_start_matches('/')) };
-    let metadata = fs::metadata(&path).map_err(|error| format!("no cgroup {}: {error}", path.display()))?;
+    // The level is counted in the path's names, so it has to have no `..` and no symlink.
+    let unusable = |error| format!("no cgroup {}: {error}", path.display());
+    let path = path.canonicalize().map_err(unusable)?;
+    let metadata = fs::metadata(&path).map_err(unusable)?;
     let below = path
         .strip_prefix(mount)
         .map_err(|_| format!("{} is not below {}", path.display(), mount.display()))?;
@@ -102,5 +105,6 @@ mod tests {
     fn a_cgroup_that_is_not_there_is_named() {
         assert!(parse_cgroup("/no/such/cgroup").is_err());
         assert!(parse_cgroup("18446744073709551615").is_err());
+        assert!(parse_cgroup("/..").is_err(), "it is above the root of the hierarchy");
     }
 }
