@@ -70,6 +70,14 @@ offsets! {
     task_exit_code: ["task_struct.exit_code"];
     /// Work to be done before the return to user mode: files being closed.
     task_works: ["task_struct.task_works"];
+    /// The cgroups it is in.
+    task_cgroups: ["task_struct.cgroups"], optional;
+    /// The one of the unified hierarchy.
+    css_set_cgroup: ["css_set.dfl_cgrp"], optional;
+    /// How many are above it.
+    cgroup_level: ["cgroup.level"], optional;
+    /// Their ids and its own, from the root on; pointers to them since 6.1, under another name.
+    cgroup_ancestor_ids: ["cgroup.ancestor_ids"], optional;
     /// Threads that have not begun to exit.
     signal_live: ["signal_struct.live.counter"];
     /// SIGNAL_GROUP_EXIT and others.

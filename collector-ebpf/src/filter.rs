@@ -1,6 +1,10 @@
 //! Which events are wanted. Runs first; what does not pass gets no number.
 
-use crate::raw::{ancestor_cgroup_id, config, constant, current_comm, current_ids, current_uid, is_followed};
+use crate::raw::{
+    Portable, Reader as _, ancestor_cgroup_id, config, constant, current_comm, current_ids, current_uid,
+    is_followed,
+};
+use collector_common::Offsets;
 
 /// Whether the current task's events are wanted.
 #[inline(always)]
@@ -57,10 +61,27 @@ fn cgroup_wanted() -> bool {
     for (index, cgroup) in filters.cgroups.iter().enumerate() {
         if (index as u32) < len {
             let id = u64::from(constant(&cgroup.id[0])) | u64::from(constant(&cgroup.id[1])) << 32;
-            found |= ancestor_cgroup_id(constant(&cgroup.level)) == id;
+            found |= cgroup_at(constant(&cgroup.level)) == id;
         }
     }
     found
+}
+
+/// Id of the current task's cgroup at a level; 0 if it lies higher up. Read from the cgroup, where kernels before 6.1 keep
+/// the ids of all above it: the oldest of them lack the helper.
+#[inline(always)]
+fn cgroup_at(level: u32) -> u64 {
+    let offsets = &config().offsets;
+    let ids = constant(&offsets.cgroup_ancestor_ids);
+    if ids == Offsets::ABSENT {
+        return ancestor_cgroup_id(level);
+    }
+    let css_set = Portable::ptr(Portable::current(), constant(&offsets.task_cgroups));
+    let cgroup = Portable::ptr(css_set, constant(&offsets.css_set_cgroup));
+    if level > Portable::u32(cgroup, constant(&offsets.cgroup_level)) {
+        return 0;
+    }
+    Portable::u64(cgroup, ids + level * 8)
 }
 
 /// Whether an open with these flags and this result is wanted.

@@ -1,6 +1,6 @@
 //! The absolute path of a dentry across mounts, as the mount namespace names it: names leaf first, each ended by NUL.
 
-use crate::raw::{Kept, NameOffsets, Reader, Scratch, config, constant};
+use crate::raw::{NameOffsets, Pathed, Reader, Scratch, config, constant};
 use collector_common::{
     PATH_BYTES_MAX, PATH_STEPS_MAX, PATH_TRUNCATED, PATH_UNFINISHED, PATH_UNREACHABLE, PATH_WALKS_MAX,
     PathLen,
@@ -8,7 +8,7 @@ use collector_common::{
 
 /// Appends the path to the scratch's text.
 #[inline(always)]
-pub(crate) fn append<R: Reader, K: Kept>(
+pub(crate) fn append<R: Reader, K: Pathed>(
     scratch: &mut Scratch<K>,
     vfsmount: R::Ptr,
     dentry: R::Ptr,
@@ -30,10 +30,10 @@ pub(crate) fn append<R: Reader, K: Kept>(
     PathLen { len: scratch.text_len() - start, total, flags: flags | truncated }
 }
 
-/// The body of `Kept::walk_path`. The step count is the only thing that changes from step to step as the verifier
+/// The body of `Pathed::walk_path`. The step count is the only thing that changes from step to step as the verifier
 /// sees it: positions live in the scratch, offsets are read once.
 #[inline(always)]
-pub(crate) fn walk<R: Reader, K: Kept>() -> u32 {
+pub(crate) fn walk<R: Reader, K: Pathed>() -> u32 {
     let Some(scratch) = K::scratch() else { return PATH_TRUNCATED };
     let (vfsmount, dentry) = scratch.path_at();
     let offsets = &config().offsets;

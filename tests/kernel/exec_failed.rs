@@ -35,7 +35,11 @@ fn a_failed_exec_has_its_name_arguments_and_errno(rig: &Rig) -> Result<()> {
             "fault" => {
                 ensure!(argv.is_none() && event.told("missing", "exec_failed.argv").is_some(), "{}", event.0);
             }
-            _ => ensure!(argv == Some(&json!(["zero", "", "two words"])) && cut.is_none(), "{}", event.0),
+            _ => ensure!(
+                argv == Some(&json!(["zero", "", "two words"])) && cut.is_none(),
+                "{word} is told as {}",
+                event.0
+            ),
         }
     }
     Ok(())

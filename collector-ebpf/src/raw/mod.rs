@@ -22,7 +22,7 @@ pub(crate) use number::{Guard, Number, first_exit, is_quiet};
 pub(crate) use prefix::path_is_wanted;
 pub(crate) use reader::{Direct, Portable, Reader};
 pub(crate) use regs::{Registers, is_compat, syscall_result};
-pub(crate) use scratch::{Kept, NameOffsets, Scratch};
+pub(crate) use scratch::{Kept, NameOffsets, Pathed, Scratch};
 
 use aya_ebpf::helpers::generated as helper;
 use collector_common::Config;
@@ -76,7 +76,8 @@ pub(crate) fn current_cgroup_id() -> u64 {
     unsafe { helper::bpf_get_current_cgroup_id() }
 }
 
-/// Id of the current task's cgroup at this level of the unified hierarchy; 0 if it lies higher up.
+/// Id of the current task's cgroup at this level of the unified hierarchy; 0 if it lies higher up. Tracing programs have
+/// the helper since 5.15.
 #[inline(always)]
 pub(crate) fn ancestor_cgroup_id(level: u32) -> u64 {
     // SAFETY: the helper has no preconditions.

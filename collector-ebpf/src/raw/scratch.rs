@@ -51,34 +51,22 @@ pub(crate) trait Kept: Sized + 'static {
     fn header(&mut self) -> &mut RecordHeader;
     /// The scratch of its kind.
     fn scratch() -> Option<&'static mut Scratch<Self>>;
-    /// Appends the names of the path that was started in its scratch; the path's flags. See [`kept`].
+}
+
+/// A record that has paths.
+pub(crate) trait Pathed: Kept {
+    /// Appends the names of the path that was started in its scratch; the path's flags. See [`pathed`].
     fn walk_path<R: Reader>() -> u64;
 }
 
-/// The scratch map and the path walks of one kind of record. A walk is a global function: the verifier walks it once,
-/// and not again at each of its calls. Its arguments lie in the scratch, for to such a function a kernel pointer is no
-/// number.
+/// The scratch map of one kind of record.
 macro_rules! kept {
-    ($record:ident, $kind:ident, $map:ident, $direct:ident, $portable:ident) => {
+    ($record:ident, $kind:ident, $map:ident) => {
         /// Where records of this kind are put together.
         #[map]
         static $map: PerCpuArray<Scratch<$record>> = PerCpuArray::with_max_entries(1, 0);
 
         const _: () = assert!(size_of::<$record>() <= FIXED_BYTES_MAX as usize);
-
-        // SAFETY: no other symbol of the object has this name.
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $direct() -> u64 {
-            u64::from(path::walk::<Direct, $record>())
-        }
-
-        // SAFETY: no other symbol of the object has this name.
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $portable() -> u64 {
-            u64::from(path::walk::<Portable, $record>())
-        }
 
         impl Kept for $record {
             const KIND: RecordKind = RecordKind::$kind;
@@ -94,7 +82,29 @@ macro_rules! kept {
                 // not enter a program twice on one CPU, so this is the only reference. Any bytes are a valid `Scratch`.
                 $map.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
             }
+        }
+    };
+}
 
+/// The path walks of one kind of record. A walk is a global function: the verifier walks it once, and not again at each
+/// of its calls. Its arguments lie in the scratch, for to such a function a kernel pointer is no number.
+macro_rules! pathed {
+    ($record:ident, $direct:ident, $portable:ident) => {
+        // SAFETY: no other symbol of the object has this name.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $direct() -> u64 {
+            u64::from(path::walk::<Direct, $record>())
+        }
+
+        // SAFETY: no other symbol of the object has this name.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $portable() -> u64 {
+            u64::from(path::walk::<Portable, $record>())
+        }
+
+        impl Pathed for $record {
             #[inline(always)]
             fn walk_path<R: Reader>() -> u64 {
                 if R::DIRECT { $direct() } else { $portable() }
@@ -103,9 +113,11 @@ macro_rules! kept {
     };
 }
 
-kept!(ExecRecord, Exec, EXEC_SCRATCH, walk_exec_path_direct, walk_exec_path_portable);
-kept!(OpenRecord, Open, OPEN_SCRATCH, walk_open_path_direct, walk_open_path_portable);
-kept!(ExecFailedRecord, ExecFailed, EXEC_FAILED_SCRATCH, walk_no_path_direct, walk_no_path_portable);
+kept!(ExecRecord, Exec, EXEC_SCRATCH);
+kept!(OpenRecord, Open, OPEN_SCRATCH);
+kept!(ExecFailedRecord, ExecFailed, EXEC_FAILED_SCRATCH);
+pathed!(ExecRecord, walk_exec_path_direct, walk_exec_path_portable);
+pathed!(OpenRecord, walk_open_path_direct, walk_open_path_portable);
 
 /// A record under construction and its text.
 #[repr(C)]
@@ -277,9 +289,11 @@ impl<K: Kept> Scratch<K> {
         let Some(to) = self.end(MAX) else { return 0 };
         // SAFETY: the room was checked; the helper survives any address.
         let len = unsafe { helper::bpf_probe_read_user_str(to.cast(), MAX, address as *const _) };
-        if len <= 0 || len > i64::from(MAX) {
+        if len < 0 || len > i64::from(MAX) {
             return 0;
         }
+        // Kernels before 6.13 do not count the NUL of an empty string.
+        let len = len.max(1);
         self.set_text_len(self.text_len() + len as u32);
         len as u32
     }
