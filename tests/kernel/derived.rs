@@ -1,13 +1,13 @@
 //! What the process table adds: names of users, cgroups and containers, and ancestors.
 
+use crate::cgroup::{Group, spawned_in};
 use crate::event::Event;
 use crate::exec::bytes;
 use crate::process::Process;
-use crate::rig::{Act, Rig, Skip};
+use crate::rig::{Act, Rig};
 use crate::watch::{Stream, Watch, watched};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 
 crate::tests![
     a_container_is_told_by_the_cgroup_of_its_processes,
@@ -16,40 +16,6 @@ crate::tests![
     ancestors_are_told_nearest_first_and_only_when_asked_for,
     a_process_whose_parent_has_ended_is_told_under_the_one_that_took_it_over,
 ];
-
-/// A cgroup of the unified hierarchy; removed when dropped.
-struct Group {
-    folder: PathBuf,
-    path: String,
-}
-
-impl Group {
-    fn new(path: &str) -> Result<Self> {
-        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
-        let point = mounts.lines().find_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let point = fields.next()?;
-            (fields.next()? == "cgroup2").then_some(point)
-        });
-        let Some(point) = point else {
-            bail!(Skip("no unified cgroup hierarchy is mounted".to_owned()));
-        };
-        let folder = Path::new(point).join(path.trim_start_matches('/'));
-        std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(Self { folder, path: path.to_owned() })
-    }
-
-    fn take_in(&self, pid: u32) -> Result<()> {
-        std::fs::write(self.folder.join("cgroup.procs"), pid.to_string())
-            .with_context(|| format!("cannot move {pid} into {}", self.path))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.folder);
-    }
-}
 
 /// A container's id of this run alone.
 fn some_id(salt: u32) -> String {
@@ -73,16 +39,6 @@ fn check_cgroup(stream: &Stream, act: &Act, path: &str, id: &str, runtime: Optio
         }
     }
     Ok(())
-}
-
-/// Lets the actor spawn a child in a cgroup.
-fn spawned_in(rig: &Rig, group: &Group) -> Result<Act> {
-    let actor = rig.actor().to_string_lossy().into_owned();
-    let args = ["gate", "--", &actor, "spawn", "1", &actor, "exit", "0"];
-    let mut process = Process::start(&mut rig.actor_command(args), None)?;
-    group.take_in(process.pid())?;
-    process.tell(b"x")?;
-    Act::finish(process)
 }
 
 fn a_container_is_told_by_the_cgroup_of_its_processes(rig: &Rig) -> Result<()> {

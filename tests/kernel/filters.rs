@@ -1,5 +1,6 @@
 //! What was asked for comes, and nothing else; what a filter leaves out takes no number.
 
+use crate::cgroup::{Group, spawned_in};
 use crate::event::Event;
 use crate::limits;
 use crate::process::Process;
@@ -20,6 +21,7 @@ crate::tests![
     writes_tells_no_open_that_only_reads,
     failed_tells_no_success,
     a_cgroup_filter_holds_everything_below_it,
+    a_cgroup_that_is_not_there_is_refused,
     events_tells_only_the_kinds_asked_for,
     count_ends_after_exactly_that_many_events,
     duration_ends_the_watch,
@@ -228,8 +230,29 @@ fn failed_tells_no_success(rig: &Rig) -> Result<()> {
 }
 
 fn a_cgroup_filter_holds_everything_below_it(rig: &Rig) -> Result<()> {
-    let stream = shell(rig, &["--events", "exec", "--cgroup", "/", "--comm", "sh"])?;
-    ensure!(stream.of_kind("exec").count() >= 1, "everything is below the root");
+    let path = format!("/collector-filter-{}", std::process::id());
+    let parent = Group::new(&path)?;
+    let below = Group::new(&format!("{path}/below"))?;
+    // Its name begins with the other's.
+    let beside = Group::new(&format!("{path}-beside"))?;
+    for value in [path.clone(), parent.id()?.to_string()] {
+        let (acts, stream) = watched(rig, &["--cgroup", &value], || {
+            let inside = [spawned_in(rig, &parent)?, spawned_in(rig, &below)?];
+            spawned_in(rig, &beside)?;
+            rig.act_os(&[&"spawn", &"1", &rig.actor(), &"exit", &"0"])?;
+            Ok(inside)
+        })?;
+        for act in acts {
+            stream.one("exec", &act.child()?)?;
+            stream.exit_of(&act.child()?)?;
+        }
+        let [parent, below] = [parent.id()?, below.id()?];
+        all(&stream, |event| event.number("process.cgroup_id").is_ok_and(|id| id == parent || id == below))?;
+    }
+    Ok(())
+}
+
+fn a_cgroup_that_is_not_there_is_refused(rig: &Rig) -> Result<()> {
     let refused = rig.collectord().args(["watch", "--cgroup", "/no/such/cgroup"]).output()?;
     ensure!(refused.status.code() == Some(2), "a cgroup that is not there: {:?}", refused.status);
     Ok(())

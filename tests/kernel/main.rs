@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the test runner's own output")]
 
+mod cgroup;
 mod cli;
 mod connect;
 mod cost;
