@@ -90,5 +90,11 @@ SUBCOMMAND(do_failed_opens);
 SUBCOMMAND(do_failed_execs);
 SUBCOMMAND(do_deep_open);
 SUBCOMMAND(do_nameless);
+SUBCOMMAND(do_open_places);
+SUBCOMMAND(do_open_overlay);
+SUBCOMMAND(do_open_each);
+SUBCOMMAND(do_interrupted_opens);
+SUBCOMMAND(do_mixed_opens);
+SUBCOMMAND(do_moved_opens);
 
 #endif

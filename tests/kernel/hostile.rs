@@ -54,7 +54,7 @@ fn hostile_arguments_come_back_exactly(rig: &Rig) -> Result<()> {
 }
 
 /// The texts that can be file names.
-fn names() -> impl Iterator<Item = &'static OsStr> {
+pub(crate) fn names() -> impl Iterator<Item = &'static OsStr> {
     TEXTS.iter().filter(|text| !text.is_empty() && !text.contains(&b'/')).map(|text| OsStr::from_bytes(text))
 }
 

@@ -25,6 +25,8 @@ mod identity;
 mod law;
 mod limits;
 mod open;
+mod open_oracle;
+mod open_places;
 mod privileges;
 mod process;
 mod rig;
@@ -50,6 +52,8 @@ const MODULES: &[(&str, &[Test])] = &[
     ("exec", exec::TESTS),
     ("exec_failed", exec_failed::TESTS),
     ("open", open::TESTS),
+    ("open_places", open_places::TESTS),
+    ("open_oracle", open_oracle::TESTS),
     ("files", files::TESTS),
     ("exit", exit::TESTS),
     ("connect", connect::TESTS),

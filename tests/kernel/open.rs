@@ -22,19 +22,19 @@ const OPENS: u64 = 10_000;
 const FAILED: u64 = 1_001;
 
 /// The events of one process, in the order in which they happened.
-fn of_process<'a>(stream: &'a Stream, kind: &str, pid: u64) -> Vec<&'a Event> {
+pub(crate) fn of_process<'a>(stream: &'a Stream, kind: &str, pid: u64) -> Vec<&'a Event> {
     let mut events: Vec<_> = stream.of_kind(kind).filter(|event| event.pid() == pid).collect();
     events.sort_by_key(|event| event.number("ktime_ns").unwrap_or_default());
     events
 }
 
-fn words<'a>(act: &'a Act, name: &str) -> Result<(u64, Vec<&'a Value>)> {
+pub(crate) fn words<'a>(act: &'a Act, name: &str) -> Result<(u64, Vec<&'a Value>)> {
     let words: Vec<_> = act.words.iter().filter(|word| word["act"] == name).collect();
     let pid = words.first().and_then(|word| word["pid"].as_u64()).context("the actor says its pid")?;
     Ok((pid, words))
 }
 
-fn text<'a>(word: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(word: &'a Value, key: &str) -> &'a str {
     word[key].as_str().unwrap_or_default()
 }
 

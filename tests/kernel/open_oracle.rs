@@ -1,0 +1,101 @@
+//! Opens, against what fanotify says: the kernel's own listener on files, which shares nothing with the collector.
+
+use crate::limits;
+use crate::rig::{Rig, Skip};
+use crate::watch::watched;
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+use nix::sys::stat::{fstat, major, minor};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+crate::tests![each_open_that_fanotify_sees_is_told_and_no_other];
+
+/// A tmpfs of the test's own; taken away when dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(folder: PathBuf) -> Result<Self> {
+        std::fs::create_dir(&folder)?;
+        mount(Some("none"), &folder, Some("tmpfs"), MsFlags::empty(), None::<&Path>)
+            .context("cannot mount a tmpfs")?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+/// Process, device and inode.
+type Opened = (u64, String, u64);
+
+/// What the listener has, and of that what was opened to be executed.
+fn heard(listener: &Fanotify) -> Result<(BTreeSet<Opened>, BTreeSet<Opened>)> {
+    let (mut opened, mut executed) = (BTreeSet::new(), BTreeSet::new());
+    loop {
+        let events = match listener.read_events() {
+            Ok(events) => events,
+            Err(Errno::EAGAIN) => return Ok((opened, executed)),
+            Err(error) => bail!("cannot read the listener: {error}"),
+        };
+        for event in events {
+            ensure!(!event.mask().contains(MaskFlags::FAN_Q_OVERFLOW), "the listener's queue was full");
+            let file = fstat(event.fd().context("an event has its file")?)?;
+            let dev = format!("{}:{}", major(file.st_dev), minor(file.st_dev));
+            let what = (u64::try_from(event.pid())?, dev, file.st_ino);
+            if event.mask().contains(MaskFlags::FAN_OPEN_EXEC) {
+                executed.insert(what);
+            } else {
+                opened.insert(what);
+            }
+        }
+    }
+}
+
+/// A random mix by 8 processes of 3 threads. fanotify says nothing of opens with O_PATH, so they are left aside; the
+/// kernel's own opens of what is executed are no events.
+fn each_open_that_fanotify_sees_is_told_and_no_other(rig: &Rig) -> Result<()> {
+    let each = 400 / *limits::SLACK;
+    let place = Mounted::new(rig.path("mnt"))?;
+    rig.copy(&rig.actor(), "mnt/actor")?;
+    let flags = InitFlags::FAN_CLASS_NOTIF
+        | InitFlags::FAN_CLOEXEC
+        | InitFlags::FAN_NONBLOCK
+        | InitFlags::FAN_UNLIMITED_QUEUE;
+    let listener = Fanotify::init(flags, EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC)
+        .map_err(|error| Skip(format!("no fanotify: {error}")))?;
+    let mask = MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC | MaskFlags::FAN_ONDIR;
+    listener.mark(
+        MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM,
+        mask,
+        AT_FDCWD,
+        Some(&place.0),
+    )?;
+    let (act, stream) = watched(rig, &["--events", "open"], || {
+        rig.act_os(&[&"mixed-opens", &place.0, &"8", &each.to_string()])
+    })?;
+    ensure!(stream.lost == 0, "{} events were lost", stream.lost);
+    let (opened, executed) = heard(&listener)?;
+    let dev = opened.first().context("the listener heard nothing")?.1.clone();
+    let mut told = BTreeSet::new();
+    for event in stream.of_kind("open").filter(|event| event.text("open.dev").is_ok_and(|of| of == dev)) {
+        let flags = event.find("open.flags").and_then(serde_json::Value::as_array).context("flags")?;
+        if !flags.contains(&"O_PATH".into()) {
+            told.insert((event.pid(), dev.clone(), event.number("open.ino")?));
+        }
+    }
+    let (unseen, unheard) =
+        (opened.difference(&told).collect::<Vec<_>>(), told.difference(&opened).collect::<Vec<_>>());
+    ensure!(unseen.is_empty(), "fanotify heard what is not told: {unseen:?}");
+    ensure!(unheard.is_empty(), "told, and fanotify did not hear it: {unheard:?}");
+    let program = act.word("mixed")?["program"].as_u64();
+    ensure!(executed.len() == 8 && executed.iter().all(|(_, _, ino)| Some(*ino) == program), "{executed:?}");
+    ensure!(opened.len() > 8 * 20, "only {} kinds of opens: {opened:?}", opened.len());
+    Ok(())
+}
