@@ -37,6 +37,10 @@ pub struct TypeIds {
     pub inet_sock: u32,
     /// `struct socket`
     pub socket: u32,
+    /// `struct io_kiocb`
+    pub request: u32,
+    /// `struct io_open`
+    pub io_open: u32,
 }
 
 /// What differs between architectures: numbers that no BTF tells.
@@ -172,6 +176,8 @@ impl Config {
             sock: 0,
             inet_sock: 0,
             socket: 0,
+            request: 0,
+            io_open: 0,
         },
         self_pid: 0,
         quiet_hooks: 0,

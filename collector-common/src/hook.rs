@@ -130,4 +130,10 @@ hooks! {
     SendMsg4 = 13: Network, CgroupSockAddr, "sendmsg4", "sendmsg4";
     /// A datagram is sent to an IPv6 address.
     SendMsg6 = 14: Network, CgroupSockAddr, "sendmsg6", "sendmsg6";
+    /// A request of io_uring is done: an open is told.
+    UringOpen = 15: File, RawTracepoint, "io_uring_complete", "uring_open", program "uring_open";
+    /// A request of io_uring is made: an open's name is kept. It tells nothing.
+    UringSubmit = 16: File, RawTracepoint, "io_uring_submit_req", "uring_submit", program "uring_submit";
+    /// The same before 6.3.
+    UringSubmitSqe = 17: File, RawTracepoint, "io_uring_submit_sqe", "uring_submit_sqe", program "uring_submit_sqe";
 }

@@ -232,4 +232,26 @@ offsets! {
     sock_socket: ["sock.sk_socket"];
     /// Local port in network byte order, also when the socket is unhashed already.
     inet_sport: ["inet_sock.inet_sport"];
+    /// What a request of io_uring is to do.
+    request_opcode: ["io_kiocb.opcode"], optional;
+    /// What came of it; in one place since 5.19.
+    request_result: ["io_kiocb.cqe.res"], optional;
+    /// Its ring.
+    request_ring: ["io_kiocb.ctx"], optional;
+    /// What its kind needs: for an open, `io_open`.
+    request_command: ["io_kiocb.cmd", "io_kiocb.open"], optional;
+    /// Slot of the ring's table that is to take the file, plus 1; 0 for a descriptor.
+    io_open_slot: ["io_open.file_slot"], optional;
+    /// The name asked for, until the open was tried.
+    io_open_filename: ["io_open.filename"], optional;
+    /// Flags.
+    io_open_flags: ["io_open.how.flags"], optional;
+    /// Mode.
+    io_open_mode: ["io_open.how.mode"], optional;
+    /// The name itself.
+    filename_name: ["filename.name"], optional;
+    /// The ring's table of files: nodes since 6.13, before it tagged addresses of files.
+    ring_files: ["io_ring_ctx.file_table.data.nodes", "io_ring_ctx.file_table.files"], optional;
+    /// A node's tagged address of a file.
+    node_file: ["io_rsrc_node.file_ptr"], optional;
 }

@@ -24,6 +24,8 @@ pub const PATH_UNFINISHED: u32 = 4;
 pub const PATH_UNREACHABLE: u32 = 2;
 /// Open flag: the call made the file.
 pub const OPEN_CREATED: u32 = 1;
+/// Open flag: the descriptor is a slot of a ring's own table.
+pub const OPEN_DIRECT: u32 = 2;
 /// Most arguments that a record of a failed exec carries.
 pub const FAILED_ARGS_MAX: u32 = 64;
 /// Most bytes of one of them, its NUL included.
@@ -282,7 +284,7 @@ pub struct OpenRecord {
     pub mode: u32,
     /// Device of the opened file's filesystem.
     pub dev: u32,
-    /// [`OPEN_CREATED`].
+    /// [`OPEN_CREATED`] and [`OPEN_DIRECT`].
     pub state: u32,
     /// Path of the opened file.
     pub path: PathLen,

@@ -29,6 +29,7 @@ mod raw;
 mod sock;
 mod syscall;
 mod task;
+mod uring;
 
 use aya_ebpf::macros::{cgroup_sock_addr, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, SockAddrContext, TracePointContext};
@@ -183,6 +184,36 @@ pub fn sendmsg6_direct(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6_portable(ctx: SockAddrContext) -> i32 {
     datagram::record::<Portable, true>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn uring_open_direct(ctx: RawTracePointContext) -> i32 {
+    uring::completed::<Direct>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn uring_open_portable(ctx: RawTracePointContext) -> i32 {
+    uring::completed::<Portable>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn uring_submit_direct(ctx: RawTracePointContext) -> i32 {
+    uring::submitted::<Direct>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn uring_submit_portable(ctx: RawTracePointContext) -> i32 {
+    uring::submitted::<Portable>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn uring_submit_sqe_direct(ctx: RawTracePointContext) -> i32 {
+    uring::submitted::<Direct>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn uring_submit_sqe_portable(ctx: RawTracePointContext) -> i32 {
+    uring::submitted::<Portable>(&ctx)
 }
 
 /// Returns the caller's process id in the initial pid namespace: the loader runs it once by hand (`BPF_PROG_TEST_RUN`)

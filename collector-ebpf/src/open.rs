@@ -2,14 +2,12 @@
 //! from the registers with which the task entered, which hold it until the call returns.
 
 use crate::raw::{
-    Kept, Number, Reader, Registers, Scratch, config, constant, now_ns, path_is_wanted, syscall_result,
+    CallOpen, Kept, Number, Opened, Reader, Registers, Scratch, config, constant, now_ns, syscall_result,
     user_u64,
 };
 use crate::{filter, log, path, task};
 use aya_ebpf::programs::TracePointContext;
-use collector_common::{DropReason, Hook, OPEN_CREATED, OpenRecord, PATH_BYTES_MAX, PathLen, missing};
-
-type OpenScratch = Scratch<OpenRecord>;
+use collector_common::{DropReason, Hook, OPEN_CREATED, PATH_BYTES_MAX, PathLen, missing};
 
 /// The kernel's own mark on a file that the call made (`FMODE_CREATED`).
 const FMODE_CREATED: u32 = 0x10_0000;
@@ -25,7 +23,7 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
     if BROKEN_OFF.contains(&result) || !filter::wanted() {
         return 0;
     }
-    let Some(scratch) = OpenRecord::scratch() else {
+    let Some(scratch) = CallOpen::scratch() else {
         if let Some(number) = Number::take(hook) {
             number.drop(DropReason::NoScratch);
         }
@@ -43,7 +41,7 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
     }
     // In the order of the text, the path first.
     if result >= 0 {
-        fill_file::<R>(scratch, task, result as u32);
+        fill_file::<R, _>(scratch, file_of::<R>(task, result as u32));
     } else {
         fill_no_file(scratch);
     }
@@ -54,7 +52,7 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
             scratch.record.header.missing |= missing::OPEN_REQUESTED;
         }
     }
-    if constant(&config().filters.prefixes_len) != 0 && !path_is_wanted(result < 0) {
+    if constant(&config().filters.prefixes_len) != 0 && !CallOpen::path_is_wanted(result < 0) {
         return 0;
     }
     let Some(number) = Number::take(hook) else { return 0 };
@@ -69,7 +67,7 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
 
 /// Flags and mode as requested; the address of the name.
 #[inline(always)]
-fn fill_request<R: Reader>(scratch: &mut OpenScratch, registers: Registers<R>, hook: Hook) -> u64 {
+fn fill_request<R: Reader>(scratch: &mut Scratch<CallOpen>, registers: Registers<R>, hook: Hook) -> u64 {
     let (name, flags, mode) = match hook {
         Hook::Open => (registers.arg0(), registers.arg1(), registers.arg2()),
         Hook::Creat => (registers.arg0(), CREAT_FLAGS, registers.arg1()),
@@ -92,16 +90,22 @@ fn fill_request<R: Reader>(scratch: &mut OpenScratch, registers: Registers<R>, h
     name
 }
 
-/// What the descriptor stands for.
+/// What a descriptor stands for.
 #[inline(always)]
-fn fill_file<R: Reader>(scratch: &mut OpenScratch, task: R::Ptr, fd: u32) {
+pub(crate) fn file_of<R: Reader>(task: R::Ptr, fd: u32) -> R::Ptr {
     let offsets = &config().offsets;
     let fdt = R::ptr(R::ptr(task, constant(&offsets.task_files)), constant(&offsets.files_fdt));
     let slot = R::u64(fdt, constant(&offsets.fdt_files)).wrapping_add(u64::from(fd) * 8);
     // The slot holds the address of a file. Typed readers see it as a struct that has such a pointer.
     let bprm_file = constant(&offsets.bprm_file);
     let slot = R::object(slot.wrapping_sub(u64::from(bprm_file)), constant(&config().types.bprm));
-    let file = R::ptr(slot, bprm_file);
+    R::ptr(slot, bprm_file)
+}
+
+/// The opened file.
+#[inline(always)]
+pub(crate) fn fill_file<R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: R::Ptr) {
+    let offsets = &config().offsets;
     let inode = R::ptr(file, constant(&offsets.file_inode));
     let created = R::u32(file, constant(&offsets.file_mode)) & FMODE_CREATED != 0;
     scratch.record.state = if created { OPEN_CREATED } else { 0 };
@@ -120,7 +124,7 @@ fn fill_file<R: Reader>(scratch: &mut OpenScratch, task: R::Ptr, fd: u32) {
 const NO_PATH: PathLen = PathLen { len: 0, total: 0, flags: 0 };
 
 #[inline(always)]
-fn fill_no_file(scratch: &mut OpenScratch) {
+pub(crate) fn fill_no_file<K: Opened>(scratch: &mut Scratch<K>) {
     scratch.record.state = 0;
     scratch.record.ino = 0;
     scratch.record.dev = 0;

@@ -1,12 +1,12 @@
 //! Whether an open's path lies at or below a wanted one.
 
-use crate::raw::{Scratch, config, constant};
-use collector_common::{OpenRecord, PREFIX_BYTES_MAX, PREFIXES_MAX, PathPrefix};
+use crate::raw::{Opened, Scratch, config, constant};
+use collector_common::{PREFIX_BYTES_MAX, PREFIXES_MAX, PathPrefix};
 
 /// An open that came out well is judged by its file's path, a failed one by the name it asked for. A name that is not
-/// absolute could mean anything, and is wanted.
+/// absolute, or could not be read, could mean anything and is wanted.
 #[inline(always)]
-pub(crate) fn is_wanted(scratch: &Scratch<OpenRecord>, failed: bool) -> bool {
+pub(crate) fn is_wanted<K: Opened>(scratch: &Scratch<K>, failed: bool) -> bool {
     let filters = &config().filters;
     let len = constant(&filters.prefixes_len);
     let mut wanted = false;
@@ -21,7 +21,7 @@ pub(crate) fn is_wanted(scratch: &Scratch<OpenRecord>, failed: bool) -> bool {
 
 /// The path is leaf first, so that what it lies below is its end.
 #[inline(always)]
-fn ends_below(scratch: &Scratch<OpenRecord>, prefix: &'static PathPrefix) -> bool {
+fn ends_below<K: Opened>(scratch: &Scratch<K>, prefix: &'static PathPrefix) -> bool {
     let len = constant(&prefix.len);
     let path = scratch.record.path.len;
     if path < len {
@@ -33,9 +33,10 @@ fn ends_below(scratch: &Scratch<OpenRecord>, prefix: &'static PathPrefix) -> boo
 }
 
 #[inline(always)]
-fn begins_below(scratch: &Scratch<OpenRecord>, prefix: &'static PathPrefix) -> bool {
+fn begins_below<K: Opened>(scratch: &Scratch<K>, prefix: &'static PathPrefix) -> bool {
     let start = scratch.record.path.len;
-    if scratch.text_byte(start) != b'/' {
+    // Where no name could be read, the text is that of an earlier open.
+    if scratch.record.requested_len == 0 || scratch.text_byte(start) != b'/' {
         return true;
     }
     let len = constant(&prefix.len);
@@ -44,8 +45,8 @@ fn begins_below(scratch: &Scratch<OpenRecord>, prefix: &'static PathPrefix) -> b
 }
 
 #[inline(always)]
-fn is_at(
-    scratch: &Scratch<OpenRecord>,
+fn is_at<K: Opened>(
+    scratch: &Scratch<K>,
     at: u32,
     wanted: &'static [u32; PREFIX_BYTES_MAX / 4],
     len: u32,

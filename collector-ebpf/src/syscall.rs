@@ -4,8 +4,10 @@
 use crate::raw::{Reader, Registers, config, constant, is_compat};
 use collector_common::ABI_NONE;
 
-/// `PF_KTHREAD` and `PF_IO_WORKER`: tasks that are in no system call, whatever their registers hold.
-const OF_THE_KERNEL: u32 = 0x0020_0000 | 0x10;
+/// `PF_KTHREAD`
+const KERNEL_THREAD: u32 = 0x0020_0000;
+/// With `PF_IO_WORKER`, tasks that are in no system call, whatever their registers hold.
+const OF_THE_KERNEL: u32 = KERNEL_THREAD | 0x10;
 
 /// Which call brought the current task here.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,12 @@ pub(crate) enum Call {
 pub(crate) struct Caller {
     pub(crate) call: Call,
     pub(crate) abi: u16,
+}
+
+/// Whether the task is a thread of the kernel's own. One that works for a process, as io_uring's do, is none.
+#[inline(always)]
+pub(crate) fn is_kernel_thread<R: Reader>(task: R::Ptr) -> bool {
+    R::u32(task, constant(&config().offsets.task_flags)) & KERNEL_THREAD != 0
 }
 
 #[inline(always)]

@@ -181,6 +181,8 @@ static const struct {
     {"interrupted-opens", 2, do_interrupted_opens, "PATH N   of a pipe: N that a signal ends, N that go on after three"},
     {"mixed-opens", 3, do_mixed_opens, "DIR PROCESSES N   threads that open N files each; then DIR/actor is executed"},
     {"moved-opens", 2, do_moved_opens, "DIR N   of a file below folders that a thread moves"},
+    {"uring-opens", 3, do_uring_opens, "DIR N inline|async|sqpoll   files opened through io_uring, ten at a time, each told"},
+    {"uring-direct", 2, do_uring_direct, "DIR N   files opened into the ring's own table, each told"},
     {"connects", 1, do_connects, "N   rounds of all kinds of connections on the loopback"},
     {"unreachable", 1, do_unreachable, "N   where there is no way"},
     {"timeouts", 1, do_timeouts, "N   pending ones and a blocking one to which nobody answers"},

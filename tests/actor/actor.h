@@ -7,6 +7,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <linux/io_uring.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -40,6 +41,25 @@ void tell_file(int fd);
 void copy_into(const char *path, int fd);
 /* The text in a page that a forked child has not touched. */
 char *cold(const char *text);
+
+/* One line about an open that came out well, whose descriptor is then closed; about one that failed with `errno`. */
+void tell_open(const char *kind, const char *path, const char *requested, long fd, int created);
+void tell_failed(const char *kind, const char *requested, long result);
+
+/* A ring of io_uring. */
+struct ring {
+    int fd;
+    unsigned setup, queued; /* flags of the set-up; requests that are not submitted */
+    struct io_uring_sqe *sqes;
+    struct io_uring_cqe *cqes;
+    uint32_t *sq_tail, *sq_flags, *cq_head, *cq_tail;
+    uint32_t sq_mask, cq_mask;
+};
+struct ring ring_make(unsigned entries, unsigned flags);
+/* The next request, all zeros. */
+struct io_uring_sqe *ring_next(struct ring *ring);
+/* Submits what is queued and waits for all of it; results in the order of the requests. */
+void ring_run(struct ring *ring, int *results);
 
 /* Subcommands; argv[0] is the subcommand's name. */
 #define SUBCOMMAND(name) int name(int argc, char **argv)
@@ -96,5 +116,7 @@ SUBCOMMAND(do_open_each);
 SUBCOMMAND(do_interrupted_opens);
 SUBCOMMAND(do_mixed_opens);
 SUBCOMMAND(do_moved_opens);
+SUBCOMMAND(do_uring_opens);
+SUBCOMMAND(do_uring_direct);
 
 #endif

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
-#include <linux/io_uring.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <netinet/tcp.h>
@@ -371,38 +370,22 @@ int do_uring(int argc, char **argv)
     (void)argc;
     long times = number(argv[1], ATTEMPTS_MAX);
     union address open, closed, local;
-    struct io_uring_params params = {0};
-    int ring = (int)syscall(SYS_io_uring_setup, 1, &params);
-    if (ring < 0)
-        refused("io_uring_setup");
-    size_t sq_size = params.sq_off.array + params.sq_entries * sizeof(uint32_t);
-    size_t cq_size = params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe);
-    char *sq = mmap(NULL, sq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
-    char *cq = mmap(NULL, cq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_CQ_RING);
-    struct io_uring_sqe *sqe = mmap(NULL, sizeof *sqe, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
-    if (sq == MAP_FAILED || cq == MAP_FAILED || (void *)sqe == MAP_FAILED)
-        refused("mapping a ring of io_uring");
-    uint32_t *tail = (uint32_t *)(sq + params.sq_off.tail), *head = (uint32_t *)(cq + params.cq_off.head);
-    uint32_t cq_mask = *(uint32_t *)(cq + params.cq_off.ring_mask);
-    struct io_uring_cqe *cqes = (struct io_uring_cqe *)(cq + params.cq_off.cqes);
+    struct ring ring = ring_make(1, 0);
     int listener = listening(AF_INET, 0, &open);
     bound(AF_INET, SOCK_STREAM, 0, &closed);
     for (long i = 0; i < times; i++) {
         union address *to = i % 2 ? &closed : &open;
         int fd = bound(AF_INET, SOCK_STREAM, 0, &local);
-        memset(sqe, 0, sizeof *sqe);
+        struct io_uring_sqe *sqe = ring_next(&ring);
         sqe->opcode = IORING_OP_CONNECT;
         /* Every other two by a worker. */
         sqe->flags = i % 4 >= 2 ? IOSQE_ASYNC : 0;
         sqe->fd = fd;
         sqe->addr = (uint64_t)(uintptr_t)to;
         sqe->off = sizeof to->in;
-        ((uint32_t *)(sq + params.sq_off.array))[0] = 0;
-        __atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
-        if (syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
-            broken("io_uring_enter");
-        int error = -cqes[*head & cq_mask].res;
-        __atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+        int result;
+        ring_run(&ring, &result);
+        int error = -result;
         if (error == EINVAL)
             refused("IORING_OP_CONNECT");
         if (error == 0)

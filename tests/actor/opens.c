@@ -38,7 +38,7 @@ static long by_handle(int dir, const char *path)
     return open_by_handle_at(dir, &file.handle, O_RDONLY);
 }
 
-static void tell_open(const char *kind, const char *path, const char *requested, long fd, int created)
+void tell_open(const char *kind, const char *path, const char *requested, long fd, int created)
 {
     struct stat file;
     if (fd < 0)
@@ -124,7 +124,7 @@ int do_opens(int argc, char **argv)
     return 0;
 }
 
-static void tell_failed(const char *kind, const char *requested, long result)
+void tell_failed(const char *kind, const char *requested, long result)
 {
     if (result >= 0)
         broken("an open that should fail");

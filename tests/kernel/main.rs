@@ -30,6 +30,7 @@ mod open_places;
 mod privileges;
 mod process;
 mod rig;
+mod uring;
 mod watch;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -54,6 +55,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("open", open::TESTS),
     ("open_places", open_places::TESTS),
     ("open_oracle", open_oracle::TESTS),
+    ("uring", uring::TESTS),
     ("files", files::TESTS),
     ("exit", exit::TESTS),
     ("connect", connect::TESTS),

@@ -27,6 +27,9 @@ pub struct Open {
     pub errno: Option<Errno>,
     /// Whether the call made the file; `None` if the open failed.
     pub created: Option<bool>,
+    /// Whether `fd` is a slot of an io_uring's own table of files, and no descriptor of the process.
+    #[serde(default)]
+    pub direct: bool,
 }
 
 /// Flags of an open, as requested. Some have other numbers on ARM than on x86.

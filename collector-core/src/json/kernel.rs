@@ -305,6 +305,10 @@ fn open(body: &Open, abi: Option<Abi>, out: &mut Vec<u8>) {
         key!(out, "created");
         boolean(out, created);
     }
+    if body.direct {
+        key!(out, "direct");
+        boolean(out, true);
+    }
 }
 
 fn fork(body: &Fork, out: &mut Vec<u8>) {

@@ -257,8 +257,8 @@ fn any_body() -> BoxedStrategy<KernelBody> {
         errno: Errno(errno.saturating_abs()),
     });
     let numbers = (of(any::<u32>()), of(any::<u32>()), of(any::<u64>()), of(any::<u32>()), of(any::<bool>()));
-    let open = (of(text()), of(text()), of(any::<u64>()), numbers, of(1..200)).prop_map(
-        |(path, requested, flags, (mode, dev, ino, fd, created), errno)| Open {
+    let open = (of(text()), of(text()), of(any::<u64>()), numbers, of(1..200), any::<bool>()).prop_map(
+        |(path, requested, flags, (mode, dev, ino, fd, created), errno, direct)| Open {
             path,
             requested,
             flags: flags.map(OpenFlags),
@@ -268,6 +268,7 @@ fn any_body() -> BoxedStrategy<KernelBody> {
             fd,
             errno: errno.map(Errno),
             created,
+            direct,
         },
     );
     prop_oneof![

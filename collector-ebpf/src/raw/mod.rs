@@ -8,8 +8,9 @@ mod address;
 pub(crate) mod attempts;
 mod datagram;
 mod followed;
+mod names;
 mod number;
-mod prefix;
+mod opens;
 mod reader;
 mod regs;
 mod scratch;
@@ -18,8 +19,9 @@ pub(crate) use address::AddressScratch;
 pub(crate) use attempts::CALL_OVER;
 pub(crate) use datagram::{Datagram, is_new_flow};
 pub(crate) use followed::{follow, is_followed, unfollow};
+pub(crate) use names::{forget_name, keep_name, kept_name};
 pub(crate) use number::{Guard, Number, first_exit, is_quiet};
-pub(crate) use prefix::path_is_wanted;
+pub(crate) use opens::{CallOpen, Opened, RingOpen};
 pub(crate) use reader::{Direct, Portable, Reader};
 pub(crate) use regs::{Registers, is_compat, syscall_result};
 pub(crate) use scratch::{Kept, NameOffsets, Pathed, Scratch};
@@ -96,6 +98,15 @@ pub(crate) fn current_cpu() -> u32 {
 pub(crate) fn now_ns() -> u64 {
     // SAFETY: the helper has no preconditions.
     unsafe { helper::bpf_ktime_get_boot_ns() }
+}
+
+/// Reads a byte of kernel memory; 0 if it cannot be read.
+#[inline(always)]
+pub(crate) fn probe_u8(address: u64) -> u8 {
+    let mut value = 0u8;
+    // SAFETY: as for `probe_u32`, with one byte.
+    unsafe { helper::bpf_probe_read_kernel((&raw mut value).cast(), 1, address as *const _) };
+    value
 }
 
 /// Reads 2 bytes of kernel memory; 0 if they cannot be read.

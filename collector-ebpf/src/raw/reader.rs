@@ -1,6 +1,6 @@
 //! How kernel objects are read: by typed pointers, or by probe reads.
 
-use super::{probe_u16, probe_u32, probe_u64};
+use super::{probe_u8, probe_u16, probe_u32, probe_u64};
 use aya_ebpf::helpers::generated as helper;
 use core::ptr::read_volatile;
 
@@ -22,6 +22,8 @@ pub(crate) trait Reader: Copy {
     fn address(object: Self::Ptr) -> u64;
     /// Whether two are the same object.
     fn same(a: Self::Ptr, b: Self::Ptr) -> bool;
+    /// A 1-byte field.
+    fn u8(object: Self::Ptr, offset: u32) -> u8;
     /// A 2-byte field.
     fn u16(object: Self::Ptr, offset: u32) -> u16;
     /// A 4-byte field.
@@ -76,6 +78,12 @@ impl Reader for Direct {
     #[inline(always)]
     fn same(a: Self::Ptr, b: Self::Ptr) -> bool {
         a == b
+    }
+
+    #[inline(always)]
+    fn u8(object: Self::Ptr, offset: u32) -> u8 {
+        // SAFETY: as for `u32`.
+        unsafe { read_volatile(object.wrapping_add(offset as usize)) }
     }
 
     #[inline(always)]
@@ -140,6 +148,11 @@ impl Reader for Portable {
     #[inline(always)]
     fn same(a: Self::Ptr, b: Self::Ptr) -> bool {
         a == b
+    }
+
+    #[inline(always)]
+    fn u8(object: Self::Ptr, offset: u32) -> u8 {
+        probe_u8(object.wrapping_add(u64::from(offset)))
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 //! of its own, since what fills it must not be interrupted by what fills another.
 
 use super::number::Number;
+use super::opens::{CallOpen, RingOpen};
 use super::reader::{Direct, Portable, Reader};
 use super::{config, constant};
 use crate::path;
@@ -9,8 +10,7 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use collector_common::{
-    DropReason, ExecFailedRecord, ExecRecord, NAME_BYTES_MAX, OpenRecord, PATH_BYTES_MAX, RecordHeader,
-    RecordKind,
+    DropReason, ExecFailedRecord, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, RecordHeader, RecordKind,
 };
 use core::ptr::{read_volatile, write_volatile};
 
@@ -114,10 +114,12 @@ macro_rules! pathed {
 }
 
 kept!(ExecRecord, Exec, EXEC_SCRATCH);
-kept!(OpenRecord, Open, OPEN_SCRATCH);
+kept!(CallOpen, Open, OPEN_SCRATCH);
+kept!(RingOpen, Open, RING_OPEN_SCRATCH);
 kept!(ExecFailedRecord, ExecFailed, EXEC_FAILED_SCRATCH);
 pathed!(ExecRecord, walk_exec_path_direct, walk_exec_path_portable);
-pathed!(OpenRecord, walk_open_path_direct, walk_open_path_portable);
+pathed!(CallOpen, walk_open_path_direct, walk_open_path_portable);
+pathed!(RingOpen, walk_ring_open_path_direct, walk_ring_open_path_portable);
 
 /// A record under construction and its text.
 #[repr(C)]

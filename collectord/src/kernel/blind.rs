@@ -12,6 +12,8 @@ pub fn blind_without(hook: Hook) -> Option<&'static str> {
         Hook::Openat2 => Some("openat2"),
         Hook::Creat => Some("creat"),
         Hook::OpenByHandle => Some("open-by-handle"),
+        Hook::UringOpen => Some("io-uring-open"),
+        Hook::UringSubmit | Hook::UringSubmitSqe => Some("io-uring-open-requested"),
         Hook::SendMsg4 | Hook::SendMsg6 => Some("udp-sendmsg"),
     }
 }

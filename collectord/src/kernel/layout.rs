@@ -1,13 +1,17 @@
 //! The running kernel's layout: what the kernel programs need to know of it, resolved before the load.
 
 use super::btf::{Btf, BtfError};
-use collector_common::{Offsets, TypeIds};
+use super::refusal::Refusal;
+use collector_common::{Class, Hook, Offsets, TypeIds};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Where the kernel exports its BTF.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Opens through io_uring whose names are kept until they are done: 4 KiB each.
+const REQUESTED_MAX: u32 = 1_024;
 
 /// x86: the bit in a thread's status.
 const TS_COMPAT: u32 = 2;
@@ -65,6 +69,8 @@ pub struct Layout {
     pub rdonly_cast: Option<u32>,
     /// Whether `sched_process_exit` says if the process ends.
     pub exit_tells_group_dead: bool,
+    /// The hook that hands over a request of io_uring when it is made (6.0 and newer).
+    pub uring_submit: Option<Hook>,
     /// Bytes of `struct upid`.
     pub upid_bytes: u32,
     /// 8-byte words of a name inside a dentry.
@@ -120,9 +126,15 @@ impl Layout {
                 sock: id("sock"),
                 inet_sock: id("inet_sock"),
                 socket: id("socket"),
+                request: id("io_kiocb"),
+                io_open: id("io_open"),
             },
             rdonly_cast: btf.function_id("bpf_rdonly_cast"),
             exit_tells_group_dead: btf.tracepoint_args("sched_process_exit") >= Some(2),
+            uring_submit: [(Hook::UringSubmit, 1), (Hook::UringSubmitSqe, 2)]
+                .into_iter()
+                .find(|(hook, args)| btf.tracepoint_args(hook.target()) == Some(*args))
+                .map(|(hook, _)| hook),
             upid_bytes: btf.struct_size("upid").unwrap_or(16),
             inline_name_words: (inline_name / 8).min(5),
             task_regs_helper: btf.function_id("bpf_task_pt_regs").is_some(),
@@ -132,6 +144,31 @@ impl Layout {
             } else {
                 TIF_32BIT
             },
+        })
+    }
+}
+
+impl Layout {
+    /// False for a hook of what this kernel does not have, to which nobody can be blind.
+    pub(super) fn has(&self, hook: Hook) -> bool {
+        match hook {
+            Hook::UringOpen => self.offsets.request_opcode != Offsets::ABSENT,
+            Hook::UringSubmit | Hook::UringSubmitSqe => self.uring_submit == Some(hook),
+            _ => true,
+        }
+    }
+
+    /// Room for the names of opens through io_uring, where these are told.
+    pub(super) fn requested_max(&self, classes: &[Class]) -> u32 {
+        if self.uring_submit.is_some() && classes.contains(&Class::File) { REQUESTED_MAX } else { 1 }
+    }
+
+    /// Why a hook that is there does not say enough.
+    pub(super) fn refuses(&self, hook: Hook) -> Option<Refusal> {
+        let silent = hook == Hook::UringOpen
+            && (self.offsets.request_result == Offsets::ABSENT || self.uring_submit.is_none());
+        silent.then(|| {
+            Refusal::other("this kernel's tracepoints of io_uring do not name the request".to_owned())
         })
     }
 }
@@ -146,7 +183,8 @@ fn wanted_names() -> HashSet<Vec<u8>> {
         Offsets::FIELDS.iter().flat_map(|field| field.paths).filter_map(|path| path.split('.').next());
     structs
         .chain(["upid", "callback_head", "bpf_rdonly_cast", "bpf_task_pt_regs"])
-        .chain(["btf_trace_sched_process_exit"])
+        .chain(["btf_trace_sched_process_exit", "btf_trace_io_uring_submit_req"])
+        .chain(["btf_trace_io_uring_submit_sqe"])
         .map(|name| name.as_bytes().to_vec())
         .collect()
 }
@@ -164,6 +202,23 @@ mod tests {
         assert_ne!(layout.offsets.task_tgid, Offsets::ABSENT);
         assert!(matches!(layout.inline_name_words, 4 | 5));
         assert_eq!(layout.upid_bytes, 16);
+    }
+
+    #[test]
+    fn io_uring_is_refused_where_its_tracepoints_do_not_name_the_request() {
+        if !Path::new(BTF_PATH).exists() {
+            return;
+        }
+        let layout = Layout::read(None).unwrap();
+        let with = |opcode, result, uring_submit| {
+            let offsets = Offsets { request_opcode: opcode, request_result: result, ..layout.offsets };
+            let layout = Layout { offsets, uring_submit, ..layout };
+            (layout.has(Hook::UringOpen), layout.refuses(Hook::UringOpen).is_none())
+        };
+        assert_eq!(with(72, 96, Some(Hook::UringSubmitSqe)), (true, true));
+        assert_eq!(with(72, 96, None), (true, false));
+        assert_eq!(with(72, Offsets::ABSENT, Some(Hook::UringSubmit)), (true, false));
+        assert!(!with(Offsets::ABSENT, Offsets::ABSENT, None).0, "no io_uring, nothing to be blind to");
     }
 
     #[test]

@@ -167,7 +167,8 @@ impl KernelObject {
     pub fn attach(options: &LoadOptions, hooks: &[Hook]) -> Result<Self, LoadError> {
         let layout = Layout::read(options.btf.as_deref())?;
         // A system call that the kernel does not have is nothing to be blind to.
-        let hooks: Vec<Hook> = hooks.iter().copied().filter(|hook| program::can_exist(*hook)).collect();
+        let hooks: Vec<Hook> =
+            hooks.iter().copied().filter(|hook| program::can_exist(*hook, &layout)).collect();
         let mut classes: Vec<Class> = hooks.iter().map(|hook| hook.class()).collect();
         classes.sort_unstable();
         classes.dedup();
@@ -322,6 +323,9 @@ impl KernelObject {
     }
 
     fn load_program(&mut self, hook: Hook, choice: ReadersChoice) -> Result<Readers, Refusal> {
+        if let Some(refusal) = self.layout.refuses(hook) {
+            return Err(refusal);
+        }
         let mut last = None;
         for &readers in choice.candidates() {
             let name = program_name(hook, readers);
@@ -420,6 +424,7 @@ pub(super) fn load_object(
         .map_max_entries("FOLLOWED", if options.filters.follow == 0 { 1 } else { FOLLOWED_MAX })
         .map_max_entries("ATTEMPTS", attempts)
         .map_max_entries("CLAIMS", attempts)
+        .map_max_entries("REQUESTED", layout.requested_max(classes))
         .load(&object)
         .map_err(refused("the maps"))
 }

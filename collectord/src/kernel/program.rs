@@ -1,5 +1,6 @@
 //! One kernel program: loaded, attached by its rung, unloaded.
 
+use super::layout::Layout;
 use super::refusal::Refusal;
 use aya::Ebpf;
 use aya::programs::links::CgroupAttachMode;
@@ -23,11 +24,11 @@ pub(super) struct Cost {
     pub(super) jited_bytes: u32,
 }
 
-/// False for the tracepoint of a system call that this kernel or architecture does not have. Where nobody can look, it
-/// is for the attach to tell.
-pub(super) fn can_exist(hook: Hook) -> bool {
+/// False for the tracepoint of what this kernel or architecture does not have. Where nobody can look, it is for the
+/// attach to tell.
+pub(super) fn can_exist(hook: Hook, layout: &Layout) -> bool {
     if hook.rung() != Rung::Tracepoint {
-        return true;
+        return layout.has(hook);
     }
     let folders = TRACEFS.iter().map(|mount| Path::new(mount).join("events").join(TRACEPOINT_CATEGORY));
     folders

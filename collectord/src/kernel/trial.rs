@@ -4,6 +4,7 @@ use super::layout::Layout;
 use super::object::{KernelObject, LoadError, LoadOptions, Readers, load_object, program_name};
 use super::program;
 use super::refusal::Refusal;
+use aya::Ebpf;
 use collector_common::Hook;
 
 /// Both families, in the order in which they are preferred.
@@ -55,9 +56,9 @@ impl KernelObject {
         let layout = Layout::read(options.btf.as_deref())?;
         let mut ebpf = load_object(&layout, options, 0, &[])?;
         let mut reports = Vec::new();
-        for (hook, readers) in every_program() {
+        for (hook, readers) in every_program(&layout) {
             let name = program_name(hook, readers);
-            let loaded = program::load(&mut ebpf, &name, hook);
+            let loaded = load(&mut ebpf, &name, hook, &layout);
             let cost = program::cost(&ebpf, &name);
             reports.push(ProgramReport {
                 verified: loaded.map(|()| cost.verified),
@@ -79,9 +80,9 @@ impl KernelObject {
 pub fn try_hooks(options: &LoadOptions, mut told: impl FnMut(HookTrial)) -> Result<(), LoadError> {
     let layout = Layout::read(options.btf.as_deref())?;
     let mut ebpf = load_object(&layout, options, 0, &[])?;
-    for (hook, readers) in every_program() {
+    for (hook, readers) in every_program(&layout) {
         let name = program_name(hook, readers);
-        let tried = match program::load(&mut ebpf, &name, hook) {
+        let tried = match load(&mut ebpf, &name, hook, &layout) {
             Err(refusal) => Tried::NotLoaded(refusal),
             Ok(()) => {
                 let attached = program::attach(&mut ebpf, &name, hook).map(drop);
@@ -96,6 +97,12 @@ pub fn try_hooks(options: &LoadOptions, mut told: impl FnMut(HookTrial)) -> Resu
     Ok(())
 }
 
-fn every_program() -> impl Iterator<Item = (Hook, Readers)> {
-    Hook::ALL.iter().flat_map(|&hook| FAMILIES.map(|readers| (hook, readers)))
+/// Those of hooks that this kernel has.
+fn every_program(layout: &Layout) -> impl Iterator<Item = (Hook, Readers)> {
+    let hooks = Hook::ALL.iter().filter(|hook| layout.has(**hook));
+    hooks.flat_map(|&hook| FAMILIES.map(|readers| (hook, readers)))
+}
+
+fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, layout: &Layout) -> Result<(), Refusal> {
+    layout.refuses(hook).map_or_else(|| program::load(ebpf, name, hook), Err)
 }

@@ -87,7 +87,8 @@ impl Converter {
                 (&record.header, &record.task, body)
             }
             Record::Open(record, text) => {
-                abi = abi_of(native_abi());
+                // A request of io_uring is made through no system call's ABI.
+                abi = abi_of(native_abi()).filter(|_| hook != Hook::UringOpen);
                 let open = self.open(record, text, &mut truncated);
                 if open::is_pathless(&open, record) {
                     let field = Cow::Borrowed("open.path");

@@ -124,7 +124,16 @@ impl EventName {
             Self::Connect => {
                 &[Hook::TcpBegin, Hook::TcpEnd, Hook::ConnectExit, Hook::SendMsg4, Hook::SendMsg6]
             }
-            Self::Open => &[Hook::Open, Hook::Openat, Hook::Openat2, Hook::Creat, Hook::OpenByHandle],
+            Self::Open => &[
+                Hook::Open,
+                Hook::Openat,
+                Hook::Openat2,
+                Hook::Creat,
+                Hook::OpenByHandle,
+                Hook::UringOpen,
+                Hook::UringSubmit,
+                Hook::UringSubmitSqe,
+            ],
         }
     }
 }

@@ -240,6 +240,9 @@ impl Lines {
         if open.created == Some(true) {
             self.out.push_str(" [created]");
         }
+        if open.direct {
+            self.out.push_str(" [direct]");
+        }
     }
 
     fn exec_failed(&mut self, failed: &ExecFailed) {

@@ -225,6 +225,7 @@ pub(super) const EVENTS: &[Event] = &[
             if_any("fd", Number),
             if_any("errno", Name),
             if_any("created", Bool),
+            if_any("direct", Bool),
         ],
     },
 ];

@@ -2,7 +2,7 @@
 
 use super::{Converter, without_nul};
 use collector_common::{
-    ExecFailedRecord, FAILED_ARGV_CUT, OPEN_CREATED, OpenRecord, PATH_BYTES_MAX, PATH_TRUNCATED,
+    ExecFailedRecord, FAILED_ARGV_CUT, OPEN_CREATED, OPEN_DIRECT, OpenRecord, PATH_BYTES_MAX, PATH_TRUNCATED,
     PATH_UNREACHABLE, missing,
 };
 use collector_core::event::{Errno, ExecFailed, Open, OpenFlags, Truncated};
@@ -38,6 +38,7 @@ impl Converter {
             fd,
             errno,
             created: file.then_some(record.state & OPEN_CREATED != 0),
+            direct: record.state & OPEN_DIRECT != 0,
         }
     }
 
@@ -77,6 +78,7 @@ pub(super) fn is_pathless(open: &Open, record: &OpenRecord) -> bool {
 mod tests {
     use super::super::fixtures::{event, exec_failed, leaf_first, open};
     use super::*;
+    use collector_common::Hook;
     use collector_core::event::{Abi, KernelBody, KernelEvent, MissingReason};
 
     fn open_of(event: &KernelEvent) -> &Open {
@@ -105,6 +107,7 @@ mod tests {
             fd: Some(3),
             errno: None,
             created: Some(true),
+            direct: false,
         };
         assert_eq!(open_of(&event), &expected);
         assert!(event.missing.is_empty() && event.truncated.is_empty(), "{event:?}");
@@ -123,6 +126,19 @@ mod tests {
             ..Open::default()
         };
         assert_eq!(open_of(&event), &expected);
+    }
+
+    #[test]
+    fn a_slot_of_a_rings_table_is_no_descriptor() {
+        let event = event(&open(&passwd(), b"passwd\0", |record| {
+            record.header.hook = Hook::UringOpen as u16;
+            record.state = OPEN_DIRECT;
+        }));
+        assert_eq!(
+            (open_of(&event).fd, open_of(&event).direct, open_of(&event).created),
+            (Some(3), true, Some(false))
+        );
+        assert_eq!(event.abi, None, "a request is made through no system call's ABI");
     }
 
     #[test]
