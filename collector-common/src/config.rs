@@ -15,6 +15,9 @@ pub const FOLLOWED_MAX: u32 = 32_768;
 /// Bytes of a comm, its NUL included (`TASK_COMM_LEN`).
 pub const COMM_BYTES: usize = 16;
 
+/// Comm of the one thread of the collector whose events pass the filters: its opens show that hooks are there.
+pub const CANARY_COMM: [u8; COMM_BYTES] = *b"canary\0\0\0\0\0\0\0\0\0\0";
+
 /// BTF type ids of the running kernel, for typed pointers (`bpf_rdonly_cast`).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -79,8 +79,8 @@ impl BackpressurePolicies {
             CollectionEvent::Performance(_) | CollectionEvent::Coverage(_) | CollectionEvent::Summary(_) => {
                 (self.plain[PRIORITY_LOWEST], PRIORITY_LOWEST)
             }
-            // What is told of losses is never dropped.
-            CollectionEvent::Loss(_) => (BackpressurePolicy::Wait, 0),
+            // What is told of losses and faults is never dropped.
+            CollectionEvent::Loss(_) | CollectionEvent::Error(_) => (BackpressurePolicy::Wait, 0),
         }
     }
 }

@@ -77,6 +77,7 @@ pub(crate) enum Condition {
     Restarting,
     Starting,
     CheckFailed,
+    Imbalance,
     Violation,
     Backpressure,
     Shedding,

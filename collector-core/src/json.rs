@@ -67,6 +67,7 @@ impl JsonEncoder {
             match event {
                 CollectionEvent::Kernel(event) => self.kernel(event, out),
                 CollectionEvent::Loss(event) => self.loss(event, out),
+                CollectionEvent::Error(event) => self.error(event, out),
                 CollectionEvent::Coverage(event) => self.coverage(event, out),
                 CollectionEvent::Summary(event) => self.summary(event, out),
                 CollectionEvent::Process(event) => self.process(event, out),

@@ -117,6 +117,8 @@ fn of_the_whole(live: &Live, encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
     counters(encoder, "batches", "Batches handed on", one(live.batches.load(Relaxed)))?;
     let errors = stats.errors_total as u64;
     counters(encoder, "errors", "Losses, failed starts and failed health checks", one(errors))?;
+    let told = live.errors_told().map(|(code, count)| (vec![("code", code)], count));
+    counters(encoder, "error_events", "Faults of the collection itself, by code", told)?;
     let permits = "Events until the fullest queue reaches the backpressure threshold";
     let whole = [
         ("active_sources", "Sources that are ready and have not failed", None, stats.active_components),

@@ -4,14 +4,14 @@ use crate::raw::{
     Portable, Reader as _, ancestor_cgroup_id, config, constant, current_comm, current_ids, current_uid,
     is_followed,
 };
-use collector_common::Offsets;
+use collector_common::{CANARY_COMM, Offsets};
 
 /// Whether the current task's events are wanted.
 #[inline(always)]
 pub(crate) fn wanted() -> bool {
     let pid = current_ids().0;
     if pid == constant(&config().self_pid) {
-        return false;
+        return is_canary();
     }
     let filters = &config().filters;
     let pid_wanted = if constant(&filters.follow) != 0 {
@@ -24,6 +24,16 @@ pub(crate) fn wanted() -> bool {
             || one_of(current_uid(), constant(&filters.uids_len), &filters.uids))
         && (constant(&filters.comms_len) == 0 || comm_wanted())
         && (constant(&filters.cgroups_len) == 0 || cgroup_wanted())
+}
+
+/// Of the collector's own threads, the one whose opens are to come back: no filter applies to it.
+#[inline(always)]
+fn is_canary() -> bool {
+    const WORDS: [u64; 2] = {
+        let (words, _) = CANARY_COMM.as_chunks::<8>();
+        [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])]
+    };
+    current_comm() == WORDS
 }
 
 #[inline(always)]

@@ -191,6 +191,7 @@ static const struct {
     {"ia32", 1, do_ia32, "N   32-bit calls, half of them through socketcall, half of them not waiting"},
     {"uring", 1, do_uring, "N   through io_uring, half of them by its workers"},
     {"datagrams", 1, do_datagrams, "N   sockets that send to two addresses each, by sendto, sendmsg and sendmmsg"},
+    {"double-hook", 2, do_double_hook, "NAME MS   a further program of that name at that tracepoint, so long"},
     {"probe-bpf", 1, do_probe_bpf, "map|attach   whether this task may use BPF here"},
 };
 

@@ -63,6 +63,7 @@ void ring_run(struct ring *ring, int *results);
 
 /* Subcommands; argv[0] is the subcommand's name. */
 #define SUBCOMMAND(name) int name(int argc, char **argv)
+SUBCOMMAND(do_double_hook);
 SUBCOMMAND(do_spawn);
 SUBCOMMAND(do_argv);
 SUBCOMMAND(do_memfd);

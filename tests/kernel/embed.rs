@@ -32,7 +32,8 @@ const CHILDREN: usize = 50;
 fn kernel_source(filters: Filters) -> Result<KernelSource> {
     collectord::memlock::raise();
     let load = LoadOptions { filters, ..LoadOptions::default() };
-    let sources = KernelSource::open(&KernelSourceOptions { load, told: vec![Hook::Exec, Hook::Exit] })?;
+    let sources =
+        KernelSource::open(&KernelSourceOptions { load, told: vec![Hook::Exec, Hook::Exit], canary: None })?;
     sources.into_iter().next().context("the process class has a source")
 }
 

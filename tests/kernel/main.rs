@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the test runner's own output")]
 
+mod canary;
 mod cgroup;
 mod cli;
 mod connect;
@@ -64,6 +65,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("hostile", hostile::TESTS),
     ("filters", filters::TESTS),
     ("law", law::TESTS),
+    ("canary", canary::TESTS),
     ("cli", cli::TESTS),
     ("privileges", privileges::TESTS),
     ("doctor", doctor::TESTS),

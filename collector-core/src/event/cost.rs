@@ -1,6 +1,6 @@
 //! What an event costs while it waits.
 
-use super::{CollectionEvent, Endpoint, Exec, KernelBody, KernelEvent, LossEvent, Text};
+use super::{CollectionEvent, Endpoint, ErrorEvent, Exec, KernelBody, KernelEvent, LossEvent, Text};
 use std::mem::size_of;
 
 impl CollectionEvent {
@@ -34,6 +34,7 @@ impl CollectionEvent {
                 }
                 Self::Kernel(event) => size_of::<KernelEvent>() + kernel_text(event),
                 Self::Loss(_) => size_of::<LossEvent>(),
+                Self::Error(event) => size_of::<ErrorEvent>() + event.message.len(),
                 // Once a run each.
                 Self::Coverage(_) | Self::Summary(_) => 0,
             }

@@ -26,7 +26,9 @@ pub use kernel::{
 pub use open::{ExecFailed, Open, OpenFlags};
 pub use seed::{FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent};
 pub use text::Text;
-pub use told::{ClassCoverage, CoverageEvent, HookCoverage, LossEvent, LossGap, SummaryEvent};
+pub use told::{
+    ClassCoverage, CoverageEvent, ErrorCode, ErrorEvent, HookCoverage, LossEvent, LossGap, SummaryEvent,
+};
 
 use crate::source::SourceCaps;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,8 @@ pub enum CollectionEvent {
     Kernel(Box<KernelEvent>),
     /// Events that were lost, and how many.
     Loss(Box<LossEvent>),
+    /// A fault of the collection itself.
+    Error(Box<ErrorEvent>),
     /// Which hooks serve which classes, and what is blind.
     Coverage(Box<CoverageEvent>),
     /// The books at the end of a run.
@@ -56,7 +60,7 @@ pub enum CollectionEvent {
 
 impl CollectionEvent {
     /// The event's type: "process", "network", "filesystem", "performance", or for the framework's own variants the
-    /// native event name ("exec", "exit", "fork", "connect", "open", "loss", "summary" and others).
+    /// native event name ("exec", "exit", "fork", "connect", "open", "loss", "error", "summary" and others).
     pub fn event_type(&self) -> &'static str {
         match self {
             Self::Process(_) => "process",
@@ -65,6 +69,7 @@ impl CollectionEvent {
             Self::Performance(_) => "performance",
             Self::Kernel(event) => event.body.name(),
             Self::Loss(_) => "loss",
+            Self::Error(_) => "error",
             Self::Coverage(_) => "coverage",
             Self::Summary(_) => "summary",
         }
@@ -78,7 +83,7 @@ impl CollectionEvent {
             Self::Filesystem(event) => event.pid,
             Self::Performance(event) => event.pid,
             Self::Kernel(event) => Some(event.process.pid),
-            Self::Loss(_) | Self::Coverage(_) | Self::Summary(_) => None,
+            Self::Loss(_) | Self::Error(_) | Self::Coverage(_) | Self::Summary(_) => None,
         }
     }
 
@@ -91,6 +96,7 @@ impl CollectionEvent {
             Self::Performance(event) => event.timestamp,
             Self::Kernel(event) => event.time(),
             Self::Loss(event) => event.t_last,
+            Self::Error(event) => event.timestamp,
             Self::Coverage(event) => event.timestamp,
             Self::Summary(event) => event.timestamp,
         }
@@ -105,6 +111,7 @@ impl CollectionEvent {
             Self::Performance(_) => Some(SourceCaps::PERFORMANCE),
             Self::Kernel(event) => Some(event.origin.class.domain()),
             Self::Loss(event) => Some(event.class.domain()),
+            Self::Error(event) => Some(event.class.domain()),
             Self::Coverage(_) | Self::Summary(_) => None,
         }
     }

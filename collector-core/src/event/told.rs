@@ -68,6 +68,43 @@ pub struct LossGap {
     pub last_seq: u64,
 }
 
+/// Something is wrong with the collection itself: what was told, or will be, may not be all or may stand twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorEvent {
+    /// The class that it concerns.
+    pub class: EventClass,
+    /// What kind of fault.
+    pub code: ErrorCode,
+    /// What was found, for a person.
+    pub message: String,
+    /// When it was found.
+    pub timestamp: SystemTime,
+}
+
+/// Kinds of faults of the collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// The books do not balance: an event was lost without a trace, or counted twice.
+    Accounting,
+    /// A canary event did not come back exactly once: its hook is gone, or there twice.
+    Canary,
+}
+
+impl ErrorCode {
+    /// Every code.
+    pub const ALL: [Self; 2] = [Self::Accounting, Self::Canary];
+
+    /// The code's name in the native format and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accounting => "accounting",
+            Self::Canary => "canary",
+        }
+    }
+}
+
 /// The books of a run, per class, summed over CPUs and streams.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SummaryEvent {

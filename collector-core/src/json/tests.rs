@@ -1,9 +1,9 @@
 use super::*;
 use crate::accounting::ClassAccount;
 use crate::event::{
-    Abi, Ancestor, Cgroup, ClassCoverage, CoverageEvent, EventClass, Exec, Exit, Fork, HookCoverage,
-    KernelBody, KernelEvent, LossEvent, LossGap, Missing, MissingReason, Namespaces, PerformanceEvent,
-    ProcessEvent, ProcessIdentity, Script, SummaryEvent, Truncated,
+    Abi, Ancestor, Cgroup, ClassCoverage, CoverageEvent, ErrorCode, ErrorEvent, EventClass, Exec, Exit, Fork,
+    HookCoverage, KernelBody, KernelEvent, LossEvent, LossGap, Missing, MissingReason, Namespaces,
+    PerformanceEvent, ProcessEvent, ProcessIdentity, Script, SummaryEvent, Truncated,
 };
 use crate::test_events::kernel_event;
 use serde_json::{Value, json};
@@ -206,6 +206,16 @@ fn hostile_text_stays_one_safe_line() {
 
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_fault_names_class_code_and_what_was_found() {
+    let (class, code) = (EventClass::File, ErrorCode::Canary);
+    let fault = ErrorEvent { class, code, message: "gone".to_owned(), timestamp: at(1) };
+    let whole = json!({
+        "event": "error", "time": "1970-01-01T00:00:01.000000000Z", "class": "file", "code": "canary", "message": "gone",
+    });
+    assert_eq!(parsed(&CollectionEvent::Error(Box::new(fault))), whole);
 }
 
 #[test]

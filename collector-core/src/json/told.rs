@@ -5,8 +5,8 @@ use super::text::boolean;
 use super::{JsonEncoder, key, number, object, string};
 use crate::accounting::{ClassAccount, Reasons};
 use crate::event::{
-    ClassCoverage, CoverageEvent, FilesystemEvent, LossEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
-    SummaryEvent,
+    ClassCoverage, CoverageEvent, ErrorEvent, FilesystemEvent, LossEvent, NetworkEvent, PerformanceEvent,
+    ProcessEvent, SummaryEvent,
 };
 use std::time::SystemTime;
 
@@ -56,6 +56,16 @@ impl JsonEncoder {
                 reasons(out, &event.reasons);
             }
         }
+    }
+
+    pub(super) fn error(&mut self, event: &ErrorEvent, out: &mut Vec<u8>) {
+        self.time(out, event.timestamp);
+        key!(out, "class");
+        string(out, event.class.name());
+        key!(out, "code");
+        string(out, event.code.name());
+        key!(out, "message");
+        string(out, &event.message);
     }
 
     pub(super) fn summary(&mut self, event: &SummaryEvent, out: &mut Vec<u8>) {

@@ -1,9 +1,11 @@
 //! Which events may pass to the sinks. Decides only; the time is an argument.
 
 use super::books::{DropReason, Fate};
+use super::live::Live;
 use crate::event::CollectionEvent;
 use crate::process_table::ProcessTable;
 use crate::source::SourceCaps;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
@@ -25,6 +27,7 @@ struct Claim {
 pub(super) struct Admission {
     claims: Vec<Claim>,
     processes: ProcessTable,
+    live: Arc<Live>,
     /// Numbered events that may still be delivered; `None` without a limit.
     remaining: Option<u64>,
 }
@@ -34,9 +37,10 @@ impl Admission {
         sources: impl Iterator<Item = (&'static str, SourceCaps)>,
         processes: ProcessTable,
         limit: Option<u64>,
+        live: Arc<Live>,
     ) -> Self {
         let claims = sources.map(|(name, caps)| Claim { name, caps, logged_at: None, unlogged: 0 });
-        Self { claims: claims.collect(), processes, remaining: limit }
+        Self { claims: claims.collect(), processes, live, remaining: limit }
     }
 
     pub(super) fn processes(&self) -> &ProcessTable {
@@ -53,14 +57,19 @@ impl Admission {
             claim.violated(event, now);
             return Some(Fate::Dropped(DropReason::CapabilityViolation));
         }
-        if let CollectionEvent::Kernel(event) = event {
-            self.processes.apply(event);
-            if event.internal {
-                return Some(Fate::Internal);
+        match event {
+            CollectionEvent::Kernel(event) => {
+                self.processes.apply(event);
+                if event.internal {
+                    return Some(Fate::Internal);
+                }
             }
+            CollectionEvent::Error(event) => self.live.count_error(event.code),
+            _ => {}
         }
-        // A loss is told also after the limit: the books that are written at the end contain it.
-        let after_limit = self.remaining == Some(0) && !matches!(event, CollectionEvent::Loss(_));
+        // A loss is told also after the limit: the books that are written at the end contain it. So is a fault.
+        let after_limit = self.remaining == Some(0)
+            && !matches!(event, CollectionEvent::Loss(_) | CollectionEvent::Error(_));
         after_limit.then_some(Fate::Pending)
     }
 

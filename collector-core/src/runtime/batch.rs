@@ -99,6 +99,11 @@ impl Batch {
         self.events.len() >= self.size_max || self.bytes >= BATCH_BYTES_MAX
     }
 
+    /// Whether events of a source are in it.
+    pub(super) fn has_of(&self, source: usize) -> bool {
+        self.counts[source].iter().any(|&events| events > 0)
+    }
+
     /// Kernel events in it.
     pub(super) fn numbered(&self) -> u64 {
         self.numbered

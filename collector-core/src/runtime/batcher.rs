@@ -1,6 +1,7 @@
 //! The task between the queues and the sinks.
 
 use super::admit::Admission;
+use super::audit::Audit;
 use super::batch::Batch;
 use super::books::{DropReason, Fate, SourceBooks};
 use super::intake::Intake;
@@ -38,6 +39,8 @@ pub(super) struct Batcher {
     /// Whether each batch is logged.
     pub(super) log_batches: bool,
     pub(super) subscribers: Subscribers,
+    /// `None` if no source keeps books.
+    pub(super) audit: Option<Audit>,
     /// Taken when the batcher itself finds a reason to end the run.
     pub(super) end: Option<oneshot::Sender<EndReason>>,
 }
@@ -54,6 +57,8 @@ enum Step {
     Flush,
     /// A client asks about the processes.
     Asked(ProcessQuery),
+    /// It is time to look at the books.
+    Heartbeat,
     PhaseChanged,
 }
 
@@ -69,6 +74,7 @@ impl Batcher {
                 Step::HandOn => self.hand_on().await,
                 Step::Flush => self.flush().await,
                 Step::Asked(query) => query.answer(self.admission.processes()),
+                Step::Heartbeat => self.audit().await,
                 Step::PhaseChanged => {}
             }
         }
@@ -106,6 +112,7 @@ impl Batcher {
             biased;
             // First, or a flood would keep clients waiting for ever; there are few.
             query = IpcTap::asked(&mut self.ipc) => Step::Asked(query),
+            () = Audit::is_due(&mut self.audit) => Step::Heartbeat,
             step = turn => step,
             () = async { sleep_until(due_at.expect("polled only if set")).await }, if due_at.is_some() => Step::HandOn,
             // The sender lives until this task has ended.

@@ -112,11 +112,11 @@ impl Tally {
 pub(super) const PAGES: usize = EventClass::ALL.len() + 1;
 pub(super) const UNNUMBERED: usize = EventClass::ALL.len();
 
-/// The page on which an event is booked. What is told about losses is no event of its own and is on none.
+/// The page on which an event is booked. What is told about losses and faults is no event of its own and is on none.
 pub(super) fn page(event: &CollectionEvent) -> Option<usize> {
     match event {
         CollectionEvent::Kernel(event) => Some(event.origin.class as usize),
-        CollectionEvent::Loss(_) => None,
+        CollectionEvent::Loss(_) | CollectionEvent::Error(_) => None,
         _ => Some(UNNUMBERED),
     }
 }

@@ -14,7 +14,7 @@ use tracing::error;
 /// Closes the books of a run whose sources have ended and whose queues are empty.
 pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher: Batcher) -> RunReport {
     let now = SystemTime::now();
-    let accounts: Vec<_> = supervisor.lives.iter().map(Life::account).collect();
+    let accounts: Vec<_> = supervisor.lives.iter().map(|life| life.registered.account()).collect();
     let keeps_books = accounts.iter().any(Option::is_some);
     let mut sum = SourceAccount::new();
     for ((life, books), account) in supervisor.lives.iter().zip(&mut batcher.books).zip(accounts) {
@@ -38,6 +38,9 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
     }
     let summary = SummaryEvent { classes: sum, timestamp: now };
     batcher.hand_on().await;
+    for (class, imbalance) in &imbalances {
+        batcher.tell_imbalance(*class, imbalance).await;
+    }
     let summary_told = keeps_books
         && !batcher.is_silent()
         && batcher.write_own(CollectionEvent::Summary(Box::new(summary.clone()))).await;

@@ -202,6 +202,12 @@ impl Intake {
         inlet.shedding = shedding || (inlet.shedding && inlet.stage.is_shedding(now));
     }
 
+    /// Whether nothing of a source waits here.
+    pub(super) fn is_empty(&self, source: usize) -> bool {
+        let Inlet { channel, stage, .. } = &self.inlets[source];
+        stage.is_empty() && channel.as_ref().is_none_or(mpsc::Receiver::is_empty)
+    }
+
     /// Closes every channel: what is in them can still be read, and nothing is added.
     pub(super) fn close(&mut self) {
         for channel in self.inlets.iter_mut().filter_map(|inlet| inlet.channel.as_mut()) {

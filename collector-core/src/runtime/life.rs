@@ -91,11 +91,6 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// What the source counted; `None` if it keeps no books or panicked over them.
-    pub(super) fn account(&self) -> Option<SourceAccount> {
-        self.registered.account()
-    }
-
     pub(super) fn begins(&mut self, now: Instant, startup_timeout: Duration) {
         self.in_start = true;
         self.doing = Doing::Starting {
@@ -293,7 +288,8 @@ impl Registered {
         self.isolated("restartable", || Some(self.source.restartable())).unwrap_or(false)
     }
 
-    fn account(&self) -> Option<SourceAccount> {
+    /// What the source counted; `None` if it keeps no books or panicked over them.
+    pub(super) fn account(&self) -> Option<SourceAccount> {
         self.isolated("account", || self.source.account())
     }
 

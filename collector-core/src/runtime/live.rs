@@ -3,6 +3,7 @@
 
 use super::books::{DropReason, Tally};
 use crate::config::CollectorConfig;
+use crate::event::ErrorCode;
 use crate::health::{Condition, Conditions, Health, HealthReason, HealthState};
 use crate::stats::RuntimeStats;
 use crate::telemetry::Telemetry;
@@ -18,6 +19,8 @@ pub(crate) struct Live {
     pub(crate) sources: Vec<LiveSource>,
     pub(crate) sinks: Vec<LiveSink>,
     pub(crate) batches: AtomicU64,
+    /// Faults told, by code.
+    errors: [AtomicU64; ErrorCode::ALL.len()],
     /// Queue length from which a source counts as under backpressure.
     pub(crate) threshold: usize,
     pub(crate) telemetry: watch::Sender<Option<Arc<Telemetry>>>,
@@ -77,6 +80,7 @@ impl Live {
             sources,
             sinks: sinks.map(sink).collect(),
             batches: AtomicU64::new(0),
+            errors: [const { AtomicU64::new(0) }; ErrorCode::ALL.len()],
             threshold: config.followed_threshold(),
             telemetry,
             begun: now,
@@ -95,6 +99,16 @@ impl Live {
 
     pub(super) fn clear(&self, source: usize, condition: Condition) {
         locked(&self.sources[source].conditions).clear(condition, SystemTime::now());
+    }
+
+    /// Counts a fault that is told.
+    pub(super) fn count_error(&self, code: ErrorCode) {
+        self.errors[code as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Faults told, also where there were none.
+    pub(crate) fn errors_told(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        ErrorCode::ALL.iter().zip(&self.errors).map(|(code, count)| (code.name(), count.load(Relaxed)))
     }
 
     pub(super) fn end(&self) {

@@ -8,6 +8,7 @@
 //! This file holds the run's life; each step's decisions are in the file named after it.
 
 mod admit;
+mod audit;
 mod batch;
 mod batcher;
 mod books;
@@ -41,6 +42,7 @@ use crate::source::SourceCaps;
 use crate::subscription::Subscribers;
 use admit::Admission;
 use anyhow::Context;
+use audit::Audit;
 use batch::Batch;
 use batcher::Batcher;
 use books::SourceBooks;
@@ -110,7 +112,7 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
     let (phase, phase_rx) = watch::channel(Phase::Running);
     let (end, mut end_rx) = oneshot::channel();
     let claims = sources.iter().map(|registered| (registered.name, registered.caps));
-    let admission = Admission::new(claims, processes, stop_after);
+    let admission = Admission::new(claims, processes, stop_after, Arc::clone(&live));
     let has_ipc = ipc.is_some();
     let (server, tap) = ipc.and_then(|ipc| start_server(ipc, &sources, &config)).unzip();
     let books = vec![SourceBooks::default(); sources.len()];
@@ -127,6 +129,7 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
         wait_max: config.max_backpressure_wait,
         policies: parts.policies,
     };
+    let audit = Audit::new(&sources, Instant::now());
     let batch = Batch::new(sources.len(), config.max_batch_size, config.batch_timeout);
     let (mut supervisor, receivers) = Supervisor::start(sources, channel_events, terms, &live);
     let batcher = Batcher {
@@ -141,6 +144,7 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
         ipc: tap,
         phase: phase_rx,
         live: Arc::clone(&live),
+        audit,
         log_batches: config.enable_debug_logging,
         subscribers: parts.subscribers.clone(),
         end: Some(end),

@@ -55,7 +55,7 @@ async fn names_have_the_prefix_and_a_type_and_labels_are_closed() {
     let text = handle.encode_metrics().unwrap();
     handle.shutdown();
     running.await.unwrap().unwrap();
-    let known = BTreeSet::from(["source", "sink", "subscription", "fate", "reason", "state"]);
+    let known = BTreeSet::from(["source", "sink", "subscription", "fate", "reason", "state", "code"]);
     let mut series = BTreeSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         assert!(line.starts_with("collector_"), "{line}");

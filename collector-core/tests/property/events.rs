@@ -3,9 +3,9 @@
 use collector_core::accounting::{ClassAccount, Reasons};
 use collector_core::event::{
     Abi, AddressFamily, Ancestor, Cgroup, ClassCoverage, Connect, ConnectOutcome, ConnectResult,
-    CoverageEvent, Endpoint, Errno, EventClass, Exec, ExecFailed, Exit, Fork, HookCoverage, KernelBody,
-    LossEvent, LossGap, Missing, MissingReason, Namespaces, Open, OpenFlags, Origin, ProcessContext,
-    ProcessIdentity, Script, SummaryEvent, Text, Truncated,
+    CoverageEvent, Endpoint, Errno, ErrorCode, ErrorEvent, EventClass, Exec, ExecFailed, Exit, Fork,
+    HookCoverage, KernelBody, LossEvent, LossGap, Missing, MissingReason, Namespaces, Open, OpenFlags,
+    Origin, ProcessContext, ProcessIdentity, Script, SummaryEvent, Text, Truncated,
 };
 use collector_core::{
     CollectionEvent, FilesystemEvent, KernelEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
@@ -112,6 +112,7 @@ pub(crate) fn any_event() -> impl Strategy<Value = CollectionEvent> {
         1 => any_filesystem().prop_map(CollectionEvent::Filesystem),
         1 => any_performance().prop_map(CollectionEvent::Performance),
         1 => any_loss().prop_map(|event| CollectionEvent::Loss(Box::new(event))),
+        1 => any_error().prop_map(|event| CollectionEvent::Error(Box::new(event))),
         1 => any_coverage().prop_map(|event| CollectionEvent::Coverage(Box::new(event))),
         1 => any_summary().prop_map(|event| CollectionEvent::Summary(Box::new(event))),
     ]
@@ -428,6 +429,11 @@ fn any_loss() -> impl Strategy<Value = LossEvent> {
             reasons,
         },
     )
+}
+
+fn any_error() -> impl Strategy<Value = ErrorEvent> {
+    (class(), select(ErrorCode::ALL.to_vec()), any::<String>(), time())
+        .prop_map(|(class, code, message, timestamp)| ErrorEvent { class, code, message, timestamp })
 }
 
 fn any_coverage() -> impl Strategy<Value = CoverageEvent> {

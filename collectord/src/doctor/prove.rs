@@ -52,7 +52,8 @@ pub(super) fn hooks_of(class: Class) -> impl Iterator<Item = Hook> {
 
 /// Attaches what `watch` attaches for this class's events, has a child make some, and reads them.
 pub(super) fn prove(class: Class, load: LoadOptions) -> Result<Proof, NoProof> {
-    let sources = KernelSource::open(&KernelSourceOptions { load, told: hooks_of(class).collect() })?;
+    let sources =
+        KernelSource::open(&KernelSourceOptions { load, told: hooks_of(class).collect(), canary: None })?;
     let coverage = sources.iter().filter_map(EventSource::coverage);
     let coverage = coverage.filter_map(|mut told| told.classes.remove(&event_class(class))).next();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

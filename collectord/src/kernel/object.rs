@@ -1,6 +1,7 @@
 //! The kernel object in the kernel: the only file that names the loader's types.
 
 use super::blind::blind_without;
+use super::cpus::{online_cpus, possible_cpus};
 use super::layout::{Layout, LayoutError};
 use super::mapped::{MappedWords, Slots};
 use super::program::{self, Link, Links};
@@ -146,6 +147,8 @@ pub struct AbsentHook {
 pub struct KernelObject {
     ebpf: Ebpf,
     layout: Layout,
+    /// This process's id in the initial pid namespace.
+    self_pid: u32,
     attached: Vec<AttachedHook>,
     absent: Vec<AbsentHook>,
     /// Until they are taken.
@@ -173,10 +176,12 @@ impl KernelObject {
         classes.sort_unstable();
         classes.dedup();
         let plans = RingPlan::all(&classes, online_cpus()?, &options.rings)?;
-        let ebpf = load_object(&layout, options, own_pid(&layout)?, &classes)?;
+        let self_pid = own_pid(&layout)?;
+        let ebpf = load_object(&layout, options, self_pid, &classes)?;
         let mut object = Self {
             ebpf,
             layout,
+            self_pid,
             attached: Vec::new(),
             absent: Vec::new(),
             links: Vec::new(),
@@ -249,6 +254,11 @@ impl KernelObject {
     /// The running kernel's layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// This process's id in the initial pid namespace, as the kernel programs tell it.
+    pub(crate) fn self_pid(&self) -> u32 {
+        self.self_pid
     }
 
     /// The hooks that were attached.
@@ -476,18 +486,6 @@ pub(super) fn refused<E: std::error::Error + 'static>(what: &str) -> impl FnOnce
 
 pub(super) fn absent(name: &str) -> LoadError {
     LoadError::Unsupported(format!("the kernel object has no {name} of the expected type"))
-}
-
-fn possible_cpus() -> Result<usize, LoadError> {
-    aya::util::nr_cpus()
-        .map_err(|(path, error)| LoadError::Unsupported(format!("failed to read {path}: {error}")))
-}
-
-fn online_cpus() -> Result<usize, LoadError> {
-    let online = aya::util::online_cpus();
-    online
-        .map(|cpus| cpus.len())
-        .map_err(|(path, error)| LoadError::Unsupported(format!("failed to read {path}: {error}")))
 }
 
 /// A line of `/proc/self/fdinfo/N`.

@@ -1,21 +1,22 @@
 //! The drain loop: a thread of its own per source. It reads rings, converts and sends; it does no I/O and takes no
 //! lock that a consumer can hold. While its queue is full it waits, and the rings hold what comes.
 
+use super::canary::Canary;
 use super::clock::{boot_ns, wall_offset_ns};
 use super::convert::Converter;
 use super::event_class;
-use super::numbering::{Gap, Numbering, WrongNumber};
+use super::numbering::{Gap, Numbering, UNEXPLAINED, WrongNumber};
 use super::order::InOrder;
 use crate::kernel::mapped::{MappedWords, Slots};
 use aya::maps::{MapData, RingBuf};
 use collector_common::{Class, DecodeError, Hook, Record};
 use collector_core::CollectionEvent;
-use collector_core::event::{KernelEvent, LossEvent, LossGap};
+use collector_core::event::{ErrorCode, ErrorEvent, KernelEvent, LossEvent, LossGap};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -46,18 +47,32 @@ pub(crate) struct ReaderCounters {
     pub(crate) sent: AtomicU64,
     /// The rings are empty and nothing can be written to them any more.
     pub(crate) drained: AtomicBool,
+    /// What is wrong with the canary at present.
+    pub(crate) canary: Mutex<Option<String>>,
+}
+
+/// Adds to a counter of which this thread is the only writer; cheaper than an atomic addition.
+fn add(counter: &AtomicU64, events: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + events, Ordering::Release);
 }
 
 /// How the reader is told to stop.
 #[derive(Debug)]
 pub(crate) struct StopSignal {
+    /// The hooks are being detached.
+    detaching: AtomicBool,
     stop: AtomicBool,
     wake: EventFd,
 }
 
 impl StopSignal {
     pub(crate) fn new() -> nix::Result<Self> {
-        Ok(Self { stop: AtomicBool::new(false), wake: EventFd::new()? })
+        Ok(Self { detaching: AtomicBool::new(false), stop: AtomicBool::new(false), wake: EventFd::new()? })
+    }
+
+    /// Says that hooks are detached from now on, and that this is no fault.
+    pub(crate) fn detaching(&self) {
+        self.detaching.store(true, Ordering::Release);
     }
 
     /// Asks the reader to read what is left and end.
@@ -85,6 +100,9 @@ pub(crate) struct Reader {
     pub(crate) stop: Arc<StopSignal>,
     pub(crate) numbering: Numbering,
     pub(crate) order: InOrder,
+    /// This process, as the kernel programs tell it: nothing of it is told but the canary, and that to nobody.
+    pub(crate) self_pid: u32,
+    pub(crate) canary: Option<Canary>,
 }
 
 /// The queue's other end is gone: the run is over.
@@ -94,8 +112,14 @@ impl Reader {
     /// Reads until told to stop, then reads what is left. Call it on a thread of its own.
     pub(crate) fn run(mut self, queue: &mpsc::Sender<CollectionEvent>, runtime: &Handle) {
         self.converter.set_wall_offset(wall_offset_ns());
+        if let Some(canary) = &mut self.canary {
+            canary.start();
+        }
         // A closed queue means that the runtime has given this source up: it counts what it was not sent.
-        let _ = self.read_until_stopped(queue, runtime).and_then(|()| self.read_rest(queue, runtime));
+        let _ = self.read_until_stopped(queue, runtime).and_then(|()| {
+            self.canary = None;
+            self.read_rest(queue, runtime)
+        });
     }
 
     fn read_until_stopped(
@@ -115,6 +139,7 @@ impl Reader {
             let (read, complete_ns) = self.read_turn(now_ns);
             if read == 0 || now_ns >= heartbeat_ns {
                 self.reconcile();
+                self.look_for_canary(complete_ns);
                 heartbeat_ns = now_ns + HEARTBEAT_NS;
             }
             self.order.release(complete_ns, &mut batch);
@@ -163,7 +188,7 @@ impl Reader {
 
     /// Reads up to a turn's worth from every ring; says how many records there were, and up to what time none is left.
     fn read_turn(&mut self, now_ns: u64) -> (usize, u64) {
-        let Self { rings, slots, converter, counters, numbering, class, order, .. } = self;
+        let Self { rings, slots, converter, counters, numbering, class, order, self_pid, canary, .. } = self;
         let mut total = 0;
         let mut complete_ns = now_ns;
         for ring in rings {
@@ -173,27 +198,35 @@ impl Reader {
                 && let Some(bytes) = ring.next()
             {
                 count += 1;
+                // Before what becomes of it is counted: no counter may be ahead of the one before it.
+                add(&counters.read, 1);
                 match read_record(&bytes, converter, numbering, slots) {
-                    Ok((event, gap)) => {
+                    Ok((hook, mut event, gap)) => {
                         last_ns = event.ktime_ns;
-                        if let Some(gap) = gap {
-                            order.push(last_ns, loss(*class, &gap, converter));
+                        for told in gap.iter().flat_map(|gap| told(*class, gap, converter)) {
+                            order.push(last_ns, told);
                         }
-                        counters.decoded.fetch_add(1, Ordering::Relaxed);
+                        if event.process.pid == *self_pid {
+                            event.internal = true;
+                            if let Some(canary) = canary {
+                                canary.take(hook, &event);
+                            }
+                        }
+                        add(&counters.decoded, 1);
                         order.push(last_ns, CollectionEvent::Kernel(Box::new(event)));
                     }
                     Err(error) => {
                         numbering.malformed();
-                        if counters.malformed.fetch_add(1, Ordering::Relaxed) == 0 {
+                        if counters.malformed.load(Ordering::Relaxed) == 0 {
                             tracing::error!(%error, "malformed record; further ones are only counted");
                         }
+                        add(&counters.malformed, 1);
                     }
                 }
             }
             if count == RECORDS_PER_TURN_MAX {
                 complete_ns = complete_ns.min(last_ns);
             }
-            counters.read.fetch_add(count as u64, Ordering::Relaxed);
             total += count;
         }
         (total, complete_ns)
@@ -211,8 +244,34 @@ impl Reader {
 
     fn lost(&mut self, gap: Option<Gap>) {
         if let Some(gap) = gap {
-            self.order.push(gap.before_ns, loss(self.class, &gap, &self.converter));
+            for told in told(self.class, &gap, &self.converter) {
+                self.order.push(gap.before_ns, told);
+            }
         }
+    }
+
+    /// Tells if the canary did not come back as it should.
+    fn look_for_canary(&mut self, complete_ns: u64) {
+        if self.stop.detaching.load(Ordering::Acquire) {
+            self.canary = None;
+        }
+        let Some(canary) = &mut self.canary else { return };
+        let slots = &self.slots;
+        let lost = |hook: Hook| {
+            let of_cpu =
+                |cpu| slots.read(cpu, hook as usize).1.iter().sum::<u64>() + slots.missed(cpu, hook as usize);
+            (0..slots.cpus()).map(of_cpu).sum()
+        };
+        let Some(faults) = canary.look(complete_ns, lost) else { return };
+        for fault in &faults {
+            self.order.push(complete_ns, error(self.class, ErrorCode::Canary, fault.clone()));
+        }
+        let fault = (!faults.is_empty()).then(|| faults.join("; "));
+        let mut known = self.counters.canary.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fault) = fault.as_ref().filter(|fault| Some(*fault) != known.as_ref()) {
+            tracing::error!(class = self.class.name(), fault, "a hook is not as it should be");
+        }
+        *known = fault;
     }
 
     fn is_settled(&self) -> bool {
@@ -241,7 +300,7 @@ impl Reader {
                 kernel_events += u64::from(matches!(event, CollectionEvent::Kernel(_)));
                 permit.send(event);
             }
-            self.counters.sent.fetch_add(kernel_events, Ordering::Release);
+            add(&self.counters.sent, kernel_events);
         }
         Ok(())
     }
@@ -277,13 +336,13 @@ enum RecordError {
     Hook(Hook),
 }
 
-/// The event of a record, and the gap that its number shows.
+/// The hook and the event of a record, and the gap that its number shows.
 fn read_record(
     bytes: &[u8],
     converter: &mut Converter,
     numbering: &mut Numbering,
     slots: &Slots,
-) -> Result<(KernelEvent, Option<Gap>), RecordError> {
+) -> Result<(Hook, KernelEvent, Option<Gap>), RecordError> {
     let (hook, record) = Record::parse(bytes)?;
     let event = converter.event(hook, &record).ok_or(RecordError::Hook(hook))?;
     let cpu = event.cpu as usize;
@@ -291,7 +350,26 @@ fn read_record(
         return Err(RecordError::Cpu(event.cpu));
     }
     let gap = numbering.came(cpu, hook, event.seq, event.ktime_ns, || slots.read(cpu, hook as usize))?;
-    Ok((event, gap))
+    Ok((hook, event, gap))
+}
+
+/// What is told of a gap: the loss, and where no counter explains it, that the books do not balance.
+fn told(class: Class, gap: &Gap, converter: &Converter) -> impl Iterator<Item = CollectionEvent> + use<> {
+    let unexplained = gap.reasons.iter().find(|(reason, _)| *reason == UNEXPLAINED);
+    let fault = unexplained.map(|(_, count)| {
+        let (stream, cpu) = (gap.hook.stream(), gap.cpu);
+        let message = format!(
+            "stream {stream} of cpu {cpu}: of the numbers {} to {}, {count} neither came nor were counted as lost",
+            gap.first_seq, gap.last_seq
+        );
+        error(class, ErrorCode::Accounting, message)
+    });
+    std::iter::once(loss(class, gap, converter)).chain(fault)
+}
+
+fn error(class: Class, code: ErrorCode, message: String) -> CollectionEvent {
+    let timestamp = SystemTime::now();
+    CollectionEvent::Error(Box::new(ErrorEvent { class: event_class(class), code, message, timestamp }))
 }
 
 fn loss(class: Class, gap: &Gap, converter: &Converter) -> CollectionEvent {

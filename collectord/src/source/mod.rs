@@ -1,5 +1,6 @@
 //! Kernel events as [`EventSource`]s: one adapter for every class, a source and a reader's thread each.
 
+mod canary;
 mod clock;
 mod convert;
 mod coverage;
@@ -10,6 +11,8 @@ mod order;
 use crate::kernel::mapped::Slots;
 use crate::kernel::{KernelObject, LoadError, LoadOptions, via};
 use async_trait::async_trait;
+pub use canary::CANARY_PERIOD;
+use canary::Canary;
 use collector_common::{Class, DropReason, Filters, Hook};
 use collector_core::accounting::{ClassAccount, SourceAccount};
 use collector_core::event::{CoverageEvent, EventClass, Origin};
@@ -20,6 +23,7 @@ use numbering::Numbering;
 use order::InOrder;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Which kernel events a [`KernelSource`] tells.
@@ -29,6 +33,8 @@ pub struct KernelSourceOptions {
     pub load: LoadOptions,
     /// The hooks whose events are told. Those that feed the process table are attached besides, and read for it only.
     pub told: Vec<Hook>,
+    /// How often a canary is sent through the hooks of opened files, if they are told; `None` for never.
+    pub canary: Option<Duration>,
 }
 
 /// What the process table lives on.
@@ -105,6 +111,7 @@ impl KernelSource {
         let internal = Hook::ALL.iter().map(|hook| !options.told.contains(hook)).collect();
         let converter = Converter::new(origins.collect(), internal, &object.layout().offsets);
         let coverage = coverage::of_class(class, &object);
+        let canary = options.canary.and_then(|period| Canary::new(period, &hooks, before_ns));
         let reader = Reader {
             class,
             hooks,
@@ -115,6 +122,8 @@ impl KernelSource {
             stop: Arc::clone(&stop),
             numbering: Numbering::new(slots.cpus(), before_ns),
             order: InOrder::default(),
+            self_pid: object.self_pid(),
+            canary,
             slots: Arc::clone(&slots),
         };
         let whole = if options.load.filters != Filters::default() {
@@ -184,6 +193,7 @@ impl EventSource for KernelSource {
     }
 
     async fn stop(&self) -> anyhow::Result<()> {
+        self.stop.detaching();
         let links = self.object().take_links(self.class);
         // The kernel takes its time, and the other sources are to be stopped meanwhile.
         tokio::task::spawn_blocking(|| links.detach()).await?;
@@ -200,6 +210,8 @@ impl EventSource for KernelSource {
         anyhow::ensure!(!*self.ended.borrow(), "the reader of source {} has ended", self.class.name());
         let malformed = self.counters.malformed.load(Ordering::Relaxed);
         anyhow::ensure!(malformed == 0, "{malformed} malformed records");
+        let fault = self.counters.canary.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        anyhow::ensure!(fault.is_none(), "{}", fault.unwrap_or_default());
         Ok(())
     }
 

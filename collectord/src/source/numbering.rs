@@ -7,7 +7,7 @@ use collector_common::{DROP_REASONS, DropReason, Hook};
 /// Reason for numbers whose record was read but was no record.
 pub(crate) const MALFORMED: &str = "malformed";
 /// Reason for numbers that no counter explains; it breaks the accounting equations, as it must.
-const UNEXPLAINED: &str = "unexplained";
+pub(crate) const UNEXPLAINED: &str = "unexplained";
 
 /// Numbers of one stream that will not come.
 #[derive(Debug, Clone, PartialEq, Eq)]

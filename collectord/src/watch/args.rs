@@ -3,8 +3,10 @@
 use super::filters;
 use crate::kernel::rings::{RING_BYTES_MAX, RING_BYTES_MIN, RingOptions};
 use crate::kernel::{LoadOptions, Readers, ReadersChoice};
+use crate::source::CANARY_PERIOD;
 use clap::{Args, ValueEnum};
 use collector_common::{COMM_BYTES, CgroupFilter, Class, Filters, Hook, PathPrefix};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +72,10 @@ pub struct WatchArgs {
     /// Also name this many ancestors of the process, the parent first (up to 16)
     #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub ancestry: Option<u8>,
+
+    /// How often the collector opens a file that is not there, to see that its own hooks tell it once; or `off`
+    #[arg(long, value_name = "PERIOD|off", default_value_t = CanaryPeriod(Some(CANARY_PERIOD)), value_parser = parse_canary)]
+    pub canary: CanaryPeriod,
 
     /// No colours; NO_COLOR in the environment does the same
     #[arg(long)]
@@ -156,6 +162,19 @@ pub enum ReadersArg {
     Direct,
     /// Probe reads (Linux 5.10 and newer)
     Portable,
+}
+
+/// How often the canary flies; `None` for never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CanaryPeriod(pub Option<Duration>);
+
+impl fmt::Display for CanaryPeriod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(period) => humantime::format_duration(period).fmt(f),
+            None => f.write_str("off"),
+        }
+    }
 }
 
 /// A path prefix; `None` is the root.
@@ -267,6 +286,20 @@ fn parse_comm(text: &str) -> Result<Comm, String> {
     Ok(comm)
 }
 
+/// Shortest period of the canary.
+const CANARY_PERIOD_MIN: Duration = Duration::from_millis(10);
+
+fn parse_canary(text: &str) -> Result<CanaryPeriod, String> {
+    if text == "off" {
+        return Ok(CanaryPeriod(None));
+    }
+    let period = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if period < CANARY_PERIOD_MIN {
+        return Err(format!("the shortest period is {CANARY_PERIOD_MIN:?}, not {period:?}"));
+    }
+    Ok(CanaryPeriod(Some(period)))
+}
+
 fn parse_pid(text: &str) -> Result<u32, String> {
     let pid = text.parse().ok().filter(|&pid| pid > 0);
     pid.ok_or_else(|| "a process id is a number from 1 to 4294967295".to_owned())
@@ -340,6 +373,14 @@ mod tests {
         assert_eq!(parse_comm("sh").unwrap()[..3], *b"sh\0");
         assert!(parse_comm("").is_err());
         assert!(parse_comm("sixteen bytes 16").is_err());
+    }
+
+    #[test]
+    fn a_canary_has_a_period_or_is_off() {
+        assert_eq!(parse_canary("off"), Ok(CanaryPeriod(None)));
+        assert_eq!(parse_canary("2s"), Ok(CanaryPeriod(Some(Duration::from_secs(2)))));
+        assert!(parse_canary("9ms").unwrap_err().contains("10ms"));
+        assert!(parse_canary("never").is_err());
     }
 
     #[test]

@@ -117,6 +117,7 @@ impl Lines {
         match event {
             CollectionEvent::Kernel(event) => self.kernel(event),
             CollectionEvent::Loss(loss) => self.loss(loss),
+            CollectionEvent::Error(error) => self.error(error),
             CollectionEvent::Coverage(coverage) => self.coverage(coverage),
             CollectionEvent::Summary(summary) => self.summary(summary),
             other => {

@@ -32,7 +32,8 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 pub fn run(args: &WatchArgs, whole_verifier_log: bool) -> Result<(), Failure> {
     let load = args.load_options(whole_verifier_log).map_err(Failure::usage)?;
     crate::memlock::raise();
-    let sources = KernelSource::open(&KernelSourceOptions { load, told: args.told() })?;
+    let sources =
+        KernelSource::open(&KernelSourceOptions { load, told: args.told(), canary: args.canary.0 })?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
     let report = runtime.block_on(collect(sources, args));

@@ -44,7 +44,7 @@ fn numbered(seq: u64, cpu: u32) -> Bytes {
 
 fn read(bytes: &Bytes, numbering: &mut Numbering, counters: &Counters) -> Result<Option<Gap>, String> {
     let read = read_record(bytes.get(), &mut converter(), numbering, &counters.slots());
-    read.map(|(_, gap)| gap).map_err(|error| error.to_string())
+    read.map(|(_, _, gap)| gap).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -104,6 +104,8 @@ fn reader(counters: &Counters) -> (Reader, Arc<ReaderCounters>, Arc<StopSignal>)
         stop: Arc::clone(&stop),
         numbering: Numbering::new(CPUS, 1),
         order: InOrder::default(),
+        self_pid: 0,
+        canary: None,
     };
     (reader, counted, stop)
 }

@@ -2,7 +2,7 @@
 
 use super::{Color, Lines, clock};
 use crate::terminal::wrapped;
-use collector_core::event::{ClassCoverage, CoverageEvent, LossEvent, SummaryEvent};
+use collector_core::event::{ClassCoverage, CoverageEvent, ErrorEvent, LossEvent, SummaryEvent};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -24,6 +24,12 @@ impl Lines {
         }
         self.painted(Color::Red, &text);
         self.out.push('\n');
+    }
+
+    pub(super) fn error(&mut self, error: &ErrorEvent) {
+        let when = clock(error.timestamp);
+        let text = format!("{when} ERROR {} {}: {}", error.class.name(), error.code.name(), error.message);
+        self.told(Color::Red, &text);
     }
 
     pub(super) fn coverage(&mut self, coverage: &CoverageEvent) {

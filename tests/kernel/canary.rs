@@ -1,0 +1,87 @@
+//! The canary: the daemon's own opens show that its hooks are there, once, and are never told.
+
+use crate::rig::Rig;
+use crate::watch::watched;
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use std::io::Read as _;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+crate::tests![
+    a_canary_comes_back_and_is_never_told,
+    no_filter_holds_a_canary_back,
+    without_a_canary_nothing_is_opened,
+    a_hook_that_is_there_twice_is_told,
+];
+
+/// Time for some flights of a canary every 20 ms.
+const FLIGHTS: Duration = Duration::from_millis(300);
+
+fn internal_with(rig: &Rig, args: &[&str]) -> Result<u64> {
+    let (_, stream) = watched(rig, args, || {
+        sleep(FLIGHTS);
+        Ok(())
+    })?;
+    stream.none_from_the_collector()?;
+    let told = stream.lines.iter().any(|line| line.0.to_string().contains("canary"));
+    ensure!(!told, "an event of the canary, or a fault");
+    stream.summed("internal")
+}
+
+/// Of opens alone: forks for the process table are internal too.
+const OPENS: [&str; 2] = ["--events", "open"];
+
+fn a_canary_comes_back_and_is_never_told(rig: &Rig) -> Result<()> {
+    let with = internal_with(rig, &[&OPENS[..], &["--canary", "20ms", "--comm", "nobody"]].concat())?;
+    // Twice each time, through openat and openat2; how often depends on the machine.
+    ensure!(with >= 4, "{with} internal events");
+    Ok(())
+}
+
+fn no_filter_holds_a_canary_back(rig: &Rig) -> Result<()> {
+    let filters = ["--uid", "4711", "--comm", "nobody", "--path-prefix", "/nowhere", "--writes", "--failed"];
+    let with = internal_with(rig, &[&OPENS[..], &["--canary", "20ms"], &filters].concat())?;
+    ensure!(with >= 4, "{with} internal events");
+    Ok(())
+}
+
+fn without_a_canary_nothing_is_opened(rig: &Rig) -> Result<()> {
+    let without = internal_with(rig, &[&OPENS[..], &["--canary", "off", "--comm", "nobody"]].concat())?;
+    ensure!(without == 0, "{without} internal events");
+    Ok(())
+}
+
+fn a_hook_that_is_there_twice_is_told(rig: &Rig) -> Result<()> {
+    let mut command = rig.collectord();
+    command.args(["watch", "--format", "json", "--comm", "nobody", "--canary", "20ms", "--duration", "30s"]);
+    let mut watch = command.args(OPENS).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut stdout = watch.stdout.take().expect("it is a pipe");
+    let mut text = Vec::new();
+    // The first line comes when the hooks are attached.
+    while !text.contains(&b'\n') {
+        let mut part = [0; 4096];
+        let len = stdout.read(&mut part)?;
+        ensure!(len > 0, "the watch ended early: {:?}", watch.wait()?);
+        text.extend_from_slice(&part[..len]);
+    }
+    // The kernel takes no program twice at one tracepoint; that of openat2 has the same 15 bytes of a name, and beside
+    // that of openat it tells its calls as openat2's.
+    let doubled = rig.act(["double-hook", "sys_exit_openat", "500"]);
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(watch.id())?);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT)?;
+    stdout.read_to_end(&mut text)?;
+    watch.wait()?;
+    doubled?;
+    let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let lines: Vec<Value> = lines.map(serde_json::from_slice).collect::<Result<_, _>>()?;
+    let fault = lines.iter().find(|line| line["event"] == "error" && line["code"] == "canary");
+    let message = fault.and_then(|fault| fault["message"].as_str()).unwrap_or_default();
+    ensure!(
+        message.contains("sys_exit_openat2") && message.contains("2 times"),
+        "{fault:?} of {} lines",
+        lines.len()
+    );
+    Ok(())
+}
