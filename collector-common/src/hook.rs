@@ -136,4 +136,8 @@ hooks! {
     UringSubmit = 16: File, RawTracepoint, "io_uring_submit_req", "uring_submit", program "uring_submit";
     /// The same before 6.3.
     UringSubmitSqe = 17: File, RawTracepoint, "io_uring_submit_sqe", "uring_submit_sqe", program "uring_submit_sqe";
+    /// A socket is about to be connected to an IPv4 address.
+    Connect4 = 18: Network, CgroupSockAddr, "connect4", "connect4";
+    /// A socket is about to be connected to an IPv6 address.
+    Connect6 = 19: Network, CgroupSockAddr, "connect6", "connect6";
 }

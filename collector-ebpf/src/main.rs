@@ -168,22 +168,22 @@ pub fn sys_exit_open_by_handle_at_portable(ctx: TracePointContext) -> u32 {
 
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4_direct(ctx: SockAddrContext) -> i32 {
-    datagram::record::<Direct, false>(&ctx)
+    datagram::sent::<Direct, false>(&ctx)
 }
 
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4_portable(ctx: SockAddrContext) -> i32 {
-    datagram::record::<Portable, false>(&ctx)
+    datagram::sent::<Portable, false>(&ctx)
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6_direct(ctx: SockAddrContext) -> i32 {
-    datagram::record::<Direct, true>(&ctx)
+    datagram::sent::<Direct, true>(&ctx)
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6_portable(ctx: SockAddrContext) -> i32 {
-    datagram::record::<Portable, true>(&ctx)
+    datagram::sent::<Portable, true>(&ctx)
 }
 
 #[raw_tracepoint]
@@ -214,6 +214,26 @@ pub fn uring_submit_sqe_direct(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn uring_submit_sqe_portable(ctx: RawTracePointContext) -> i32 {
     uring::submitted::<Portable>(&ctx)
+}
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4_direct(ctx: SockAddrContext) -> i32 {
+    datagram::connected::<Direct, false>(&ctx)
+}
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4_portable(ctx: SockAddrContext) -> i32 {
+    datagram::connected::<Portable, false>(&ctx)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6_direct(ctx: SockAddrContext) -> i32 {
+    datagram::connected::<Direct, true>(&ctx)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6_portable(ctx: SockAddrContext) -> i32 {
+    datagram::connected::<Portable, true>(&ctx)
 }
 
 /// Returns the caller's process id in the initial pid namespace: the loader runs it once by hand (`BPF_PROG_TEST_RUN`)

@@ -364,7 +364,22 @@ int do_datagrams(int argc, char **argv)
     return 0;
 }
 
-/* One submission at a time, completed before the next. */
+/* One submission, completed at once; every other two by a worker. */
+static int connect_by(struct ring *ring, long round, int fd, const union address *to)
+{
+    int result;
+    struct io_uring_sqe *sqe = ring_next(ring);
+    sqe->opcode = IORING_OP_CONNECT;
+    sqe->flags = round % 4 >= 2 ? IOSQE_ASYNC : 0;
+    sqe->fd = fd;
+    sqe->addr = (uint64_t)(uintptr_t)to;
+    sqe->off = size_of(to);
+    ring_run(ring, &result);
+    if (result == -EINVAL)
+        refused("IORING_OP_CONNECT");
+    return -result;
+}
+
 int do_uring(int argc, char **argv)
 {
     (void)argc;
@@ -376,22 +391,31 @@ int do_uring(int argc, char **argv)
     for (long i = 0; i < times; i++) {
         union address *to = i % 2 ? &closed : &open;
         int fd = bound(AF_INET, SOCK_STREAM, 0, &local);
-        struct io_uring_sqe *sqe = ring_next(&ring);
-        sqe->opcode = IORING_OP_CONNECT;
-        /* Every other two by a worker. */
-        sqe->flags = i % 4 >= 2 ? IOSQE_ASYNC : 0;
-        sqe->fd = fd;
-        sqe->addr = (uint64_t)(uintptr_t)to;
-        sqe->off = sizeof to->in;
-        int result;
-        ring_run(&ring, &result);
-        int error = -result;
-        if (error == EINVAL)
-            refused("IORING_OP_CONNECT");
+        int error = connect_by(&ring, i, fd, to);
         if (error == 0)
             accepted(listener, &local);
         tell("tcp", &local, to, error, "");
         close(fd);
+    }
+    return 0;
+}
+
+int do_uring_udp(int argc, char **argv)
+{
+    (void)argc;
+    long times = number(argv[1], ATTEMPTS_MAX);
+    struct ring ring = ring_make(1, 0);
+    for (int v6 = 0; v6 < 2; v6++) {
+        union address to, local;
+        int family = v6 ? AF_INET6 : AF_INET;
+        bound(family, SOCK_DGRAM, 0, &to);
+        for (long i = 0; i < times; i++) {
+            int fd = bound(family, SOCK_DGRAM, 0, &local);
+            if (connect_by(&ring, i, fd, &to) != 0)
+                broken("a UDP connect through io_uring");
+            tell("udp", &local, &to, 0, "");
+            close(fd);
+        }
     }
     return 0;
 }
@@ -404,14 +428,15 @@ static long call32(long number, long a, long b, long c)
     return result;
 }
 
-int do_ia32(int argc, char **argv)
+/* Pointers of such a call have 32 bits. */
+struct low {
+    union address to;
+    uint32_t args[3];
+};
+
+static struct low *low_memory(void)
 {
-    (void)argc;
-    long times = number(argv[1], ATTEMPTS_MAX);
-    union address at, local;
-    /* Pointers of such a call have 32 bits. */
-    struct { union address to; uint32_t args[3]; } *low =
-        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    struct low *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
     if (low == MAP_FAILED)
         refused("mmap");
     pid_t pid = fork();
@@ -421,23 +446,57 @@ int do_ia32(int argc, char **argv)
     errno = ENOSYS;
     if (child.status != 0)
         refused("int 0x80");
+    return low;
+}
+
+/* Every other call through socketcall; the errno. */
+static int connect32(struct low *low, long round, int fd, const union address *to)
+{
+    low->to = *to;
+    low->args[0] = (uint32_t)fd;
+    low->args[1] = (uint32_t)(uintptr_t)&low->to;
+    low->args[2] = size_of(to);
+    return (int)-(round % 2 ? call32(102, 3, (long)(uintptr_t)low->args, 0)
+                            : call32(362, fd, (long)(uintptr_t)&low->to, size_of(to)));
+}
+
+int do_ia32(int argc, char **argv)
+{
+    (void)argc;
+    long times = number(argv[1], ATTEMPTS_MAX);
+    union address at, local;
+    struct low *low = low_memory();
     int listener = listening(AF_INET, 0, &at);
-    low->to = at;
     for (long i = 0; i < times; i++) {
         int nonblocking = i % 4 >= 2;
         int fd = bound(AF_INET, SOCK_STREAM | (nonblocking ? SOCK_NONBLOCK : 0), 0, &local);
-        low->args[0] = (uint32_t)fd;
-        low->args[1] = (uint32_t)(uintptr_t)&low->to;
-        low->args[2] = sizeof at.in;
-        long result = i % 2 ? call32(102, 3, (long)(uintptr_t)low->args, 0)
-                            : call32(362, fd, (long)(uintptr_t)&low->to, sizeof at.in);
-        int error = (int)-result;
+        int error = connect32(low, i, fd, &at);
         const char *later = error == EINPROGRESS ? decided(fd, &at) : "";
         if (error != 0 && error != EINPROGRESS)
             broken("a 32-bit connect");
         accepted(listener, &local);
         tell("tcp", &local, &at, error, later);
         close(fd);
+    }
+    return 0;
+}
+
+int do_ia32_udp(int argc, char **argv)
+{
+    (void)argc;
+    long times = number(argv[1], ATTEMPTS_MAX);
+    struct low *low = low_memory();
+    for (int v6 = 0; v6 < 2; v6++) {
+        union address to, local;
+        int family = v6 ? AF_INET6 : AF_INET;
+        bound(family, SOCK_DGRAM, 0, &to);
+        for (long i = 0; i < times; i++) {
+            int fd = bound(family, SOCK_DGRAM, 0, &local);
+            if (connect32(low, i, fd, &to) != 0)
+                broken("a 32-bit UDP connect");
+            tell("udp", &local, &to, 0, "");
+            close(fd);
+        }
     }
     return 0;
 }
@@ -448,5 +507,10 @@ int do_ia32(int argc, char **argv)
     (void)argv;
     errno = ENOSYS;
     refused("int 0x80");
+}
+
+int do_ia32_udp(int argc, char **argv)
+{
+    return do_ia32(argc, argv);
 }
 #endif

@@ -18,6 +18,8 @@ crate::tests![
     fast_open_is_told,
     calls_of_32_bits_are_told_with_their_abi,
     io_uring_is_told_by_its_owner,
+    udp_of_32_bit_calls_is_told_with_its_abi,
+    udp_through_io_uring_is_told_by_its_owner,
     datagrams_with_an_address_are_told_once_a_flow,
     a_cookie_is_of_one_socket,
     filters_apply_to_connections,
@@ -202,12 +204,41 @@ fn io_uring_is_told_by_its_owner(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
+/// Ends the test where the coverage says that this is not seen.
+fn skip_if_blind(stream: &Stream, to: &str) -> Result<()> {
+    let blind = stream.lines[0].find("classes.network.blind").and_then(Value::as_array);
+    if blind.is_some_and(|blind| blind.iter().any(|name| name == to)) {
+        bail!(Skip(format!("the coverage says blind: {to}")));
+    }
+    Ok(())
+}
+
+fn udp_of_32_bit_calls_is_told_with_its_abi(rig: &Rig) -> Result<()> {
+    let (acts, stream) = acted(rig, &["ia32-udp", "20"])?;
+    skip_if_blind(&stream, "udp-connect-other-abi")?;
+    ensure!(agree(&acts, &stream)? == 40, "not 40");
+    let pid = acts[0].word("connect")?["pid"].as_u64();
+    for event in stream.of_kind("connect").filter(|event| Some(event.pid()) == pid) {
+        ensure!(event.text("abi")? == "ia32", "{}", event.0);
+    }
+    Ok(())
+}
+
+fn udp_through_io_uring_is_told_by_its_owner(rig: &Rig) -> Result<()> {
+    let (acts, stream) = acted(rig, &["uring-udp", "20"])?;
+    skip_if_blind(&stream, "udp-connect-other-abi")?;
+    ensure!(agree(&acts, &stream)? == 40, "not 40");
+    // None failed, as far as is seen.
+    let (act, stream) = watched(rig, &["--events", "connect", "--failed"], || rig.act(["uring-udp", "20"]))?;
+    let pid = act.word("connect")?["pid"].as_u64();
+    let told = stream.of_kind("connect").find(|event| Some(event.pid()) == pid);
+    ensure!(told.is_none(), "{told:?}");
+    Ok(())
+}
+
 fn datagrams_with_an_address_are_told_once_a_flow(rig: &Rig) -> Result<()> {
     let (acts, stream) = acted(rig, &["datagrams", "50"])?;
-    let blind = stream.lines[0].find("classes.network.blind").and_then(Value::as_array);
-    if blind.is_some_and(|blind| blind.iter().any(|name| name == "udp-sendmsg")) {
-        bail!(Skip("the coverage says blind: udp-sendmsg".to_owned()));
-    }
+    skip_if_blind(&stream, "udp-sendmsg")?;
     ensure!(agree(&acts, &stream)? == 200, "not 200");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The context of the hooks `sendmsg4` and `sendmsg6`, and the flows that were told.
+//! The context of the hooks `sendmsg4`, `sendmsg6`, `connect4` and `connect6`, and the flows that were told.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated as helper;
@@ -24,7 +24,7 @@ pub(crate) fn is_new_flow(cookie: u64, remote: [u64; 2], port: u16) -> bool {
     FLOWS.insert(&[cookie, remote[0], remote[1], u64::from(port)], &1, NOEXIST) != Err(EEXIST)
 }
 
-/// A datagram about to be sent. Places in `struct bpf_sock_addr` and `struct bpf_sock` are the kernel's ABI for programs;
+/// A datagram about to be sent, or a socket about to be connected. Places in `struct bpf_sock_addr` and `struct bpf_sock` are the kernel's ABI for programs;
 /// a hook of one family may not read the other's address.
 pub(crate) struct Datagram<'a, const V6: bool>(&'a SockAddrContext);
 
@@ -67,12 +67,17 @@ impl<'a, const V6: bool> Datagram<'a, V6> {
         u16::from_be(self.word(24) as u16)
     }
 
+    #[inline(always)]
+    pub(crate) fn socket_type(&self) -> u16 {
+        self.word(32) as u16
+    }
+
     /// Kind of socket, and what it is bound to.
     #[inline(always)]
     pub(crate) fn fill_local(&self, record: &mut ConnectRecord) {
         // The hook is named for the destination: an IPv6 socket sends to a mapped address through `sendmsg4`.
         record.family = if V6 { 10 } else { 2 };
-        record.socket_type = self.word(32) as u16;
+        record.socket_type = self.socket_type();
         record.protocol = self.word(36) as u16;
         // SAFETY: the context holds the socket at this offset; the verifier checks it.
         let socket: *const u8 =

@@ -14,6 +14,7 @@ pub fn blind_without(hook: Hook) -> Option<&'static str> {
         Hook::OpenByHandle => Some("open-by-handle"),
         Hook::UringOpen => Some("io-uring-open"),
         Hook::UringSubmit | Hook::UringSubmitSqe => Some("io-uring-open-requested"),
+        Hook::Connect4 | Hook::Connect6 => Some("udp-connect-other-abi"),
         Hook::SendMsg4 | Hook::SendMsg6 => Some("udp-sendmsg"),
     }
 }

@@ -11,7 +11,8 @@ fn always_blind(class: Class) -> &'static [&'static str] {
     match class {
         // Through which system call ABI a program was started: the kernel has set the new program's by then.
         Class::Process => &["exec-abi"],
-        // What io_uring and calls of another ABI connect without TCP.
+        // What io_uring and calls of another ABI connect without TCP and UDP, and TCP of theirs that fails before its
+        // handshake.
         Class::Network => &["connect-other-abi"],
         // Opens through io_uring whose completion nobody is told of: it was asked not to be, or the ring was full; a
         // descriptor that another thread closes, or puts another file in, before the call is back; a call that a signal

@@ -127,9 +127,15 @@ impl EventName {
             Self::Exec => &[Hook::Exec, Hook::Execve, Hook::Execveat],
             Self::Exit => &[Hook::Exit],
             Self::Fork => &[Hook::Fork],
-            Self::Connect => {
-                &[Hook::TcpBegin, Hook::TcpEnd, Hook::ConnectExit, Hook::SendMsg4, Hook::SendMsg6]
-            }
+            Self::Connect => &[
+                Hook::TcpBegin,
+                Hook::TcpEnd,
+                Hook::ConnectExit,
+                Hook::SendMsg4,
+                Hook::SendMsg6,
+                Hook::Connect4,
+                Hook::Connect6,
+            ],
             Self::Open => &[
                 Hook::Open,
                 Hook::Openat,
