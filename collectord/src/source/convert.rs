@@ -22,7 +22,7 @@ const NOT_SET: u32 = u32::MAX;
 
 /// Converts records of one source.
 #[derive(Debug)]
-pub(crate) struct Converter {
+pub struct Converter {
     /// By number of the hook; `None` for hooks of other sources.
     origins: Vec<Option<Arc<Origin>>>,
     /// By number of the hook: read for the process table only.
@@ -35,7 +35,9 @@ pub(crate) struct Converter {
 }
 
 impl Converter {
-    pub(crate) fn new(origins: Vec<Option<Arc<Origin>>>, internal: Vec<bool>, offsets: &Offsets) -> Self {
+    /// `origins` and `internal` by number of the hook: what its events have in common, none for hooks of other sources,
+    /// and whether they are read for the process table only. `offsets` says which fields this kernel has.
+    pub fn new(origins: Vec<Option<Arc<Origin>>>, internal: Vec<bool>, offsets: &Offsets) -> Self {
         let absent = |offset, field| {
             (offset == Offsets::ABSENT)
                 .then_some(Missing { field: Cow::Borrowed(field), reason: MissingReason::Unsupported })
@@ -54,17 +56,18 @@ impl Converter {
     }
 
     /// Sets the difference between wall clock and `CLOCK_BOOTTIME`.
-    pub(crate) fn set_wall_offset(&mut self, ns: u64) {
+    pub fn set_wall_offset(&mut self, ns: u64) {
         self.wall_offset_ns = ns;
     }
 
     /// The wall-clock time of a `CLOCK_BOOTTIME`, ns since the Unix epoch.
-    pub(crate) fn wall_ns(&self, ktime_ns: u64) -> u64 {
+    pub fn wall_ns(&self, ktime_ns: u64) -> u64 {
         ktime_ns.saturating_add(self.wall_offset_ns)
     }
 
-    /// The event of a record; `None` if the hook is none of this source's.
-    pub(crate) fn event(&mut self, hook: Hook, record: &Record<'_>) -> Option<KernelEvent> {
+    /// The event of a record; `None` if the hook is none of this source's. Boxed here: an event is large, and each hand
+    /// that it goes through would copy it.
+    pub fn event(&mut self, hook: Hook, record: &Record<'_>) -> Option<Box<KernelEvent>> {
         let origin = Arc::clone(self.origins.get(hook as usize)?.as_ref()?);
         let internal = self.internal.get(hook as usize).copied().unwrap_or(false);
         let mut truncated = Vec::new();
@@ -105,7 +108,7 @@ impl Converter {
         // An event for the collector itself holds no more than the process table needs.
         let mut missing = if internal { Vec::new() } else { self.missing(header, task) };
         missing.extend(unseen);
-        Some(KernelEvent {
+        Some(Box::new(KernelEvent {
             origin,
             ktime_ns: header.ktime_ns,
             wall_ns: self.wall_ns(header.ktime_ns),
@@ -118,7 +121,7 @@ impl Converter {
             body,
             missing,
             truncated,
-        })
+        }))
     }
 
     fn missing(&self, header: &RecordHeader, task: &TaskRecord) -> Vec<Missing> {

@@ -213,7 +213,7 @@ impl Reader {
                             }
                         }
                         add(&counters.decoded, 1);
-                        order.push(last_ns, CollectionEvent::Kernel(Box::new(event)));
+                        order.push(last_ns, CollectionEvent::Kernel(event));
                     }
                     Err(error) => {
                         numbering.malformed();
@@ -342,7 +342,7 @@ fn read_record(
     converter: &mut Converter,
     numbering: &mut Numbering,
     slots: &Slots,
-) -> Result<(Hook, KernelEvent, Option<Gap>), RecordError> {
+) -> Result<(Hook, Box<KernelEvent>, Option<Gap>), RecordError> {
     let (hook, record) = Record::parse(bytes)?;
     let event = converter.event(hook, &record).ok_or(RecordError::Hook(hook))?;
     let cpu = event.cpu as usize;

@@ -17,7 +17,7 @@ use collector_common::{Class, DropReason, Filters, Hook};
 use collector_core::accounting::{ClassAccount, SourceAccount};
 use collector_core::event::{CoverageEvent, EventClass, Origin};
 use collector_core::{CollectionEvent, EventSource, SourceCaps};
-use convert::Converter;
+pub use convert::Converter;
 use drain::{Reader, ReaderCounters, StopSignal};
 use numbering::Numbering;
 use order::InOrder;

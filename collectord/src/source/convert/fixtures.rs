@@ -255,7 +255,7 @@ pub(crate) fn event(bytes: &Bytes) -> KernelEvent {
 
 pub(crate) fn converted(converter: &mut Converter, bytes: &Bytes) -> KernelEvent {
     let (hook, record) = Record::parse(bytes.get()).expect("a fixture is a record");
-    converter.event(hook, &record).expect("every hook is this source's")
+    *converter.event(hook, &record).expect("every hook is this source's")
 }
 
 pub(crate) fn exec_of(event: &KernelEvent) -> &Exec {
