@@ -376,7 +376,7 @@ fn a_damaged_record_is_refused_or_one_safe_line_of_each_format() {
     for seed in 0..DAMAGED_RECORDS {
         let record = damaged(&mut Random(seed));
         let Ok((hook, record)) = Record::parse(record.get()) else { continue };
-        let mut event: KernelEvent = converter.event(hook, &record).expect("every hook is this source's");
+        let mut event: KernelEvent = *converter.event(hook, &record).expect("every hook is this source's");
         // The users of the machine are no part of this, and are slow to look up.
         event.process.ruid = 0;
         taken += 1;

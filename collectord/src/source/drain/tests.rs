@@ -164,7 +164,7 @@ fn a_batch_larger_than_the_queue_waits_for_room_and_keeps_its_order() {
         .map(|seq| {
             let bytes = numbered(seq, 0);
             let (hook, record) = Record::parse(bytes.get()).unwrap();
-            CollectionEvent::Kernel(Box::new(converter.event(hook, &record).unwrap()))
+            CollectionEvent::Kernel(converter.event(hook, &record).unwrap())
         })
         .collect();
     let (tx, mut rx) = mpsc::channel(7);
