@@ -137,6 +137,10 @@ fn losses_that_no_event_shows_are_told_while_it_runs_and_the_rest_at_the_stop() 
     let (gap, count, reasons) = gap_of(rx.blocking_recv());
     assert_eq!((gap.stream.as_str(), gap.cpu, gap.first_seq, gap.last_seq, count), ("fork", 1, 0, 2, 3));
     assert_eq!(reasons, [("ring_full".to_owned(), 2), ("unexplained".to_owned(), 1)]);
+    let Some(CollectionEvent::Error(fault)) = rx.blocking_recv() else {
+        panic!("it is a fault of the books")
+    };
+    assert_eq!(fault.code, ErrorCode::Accounting);
     assert_eq!(rx.blocking_recv(), None);
     thread.join().unwrap();
     assert!(counted.drained.load(Ordering::Acquire));
