@@ -156,6 +156,19 @@ pub struct PathLen {
     pub flags: u32,
 }
 
+/// A process that runs, as the task iterator writes it for whoever reads its descriptor; in no ring. Text: the path of
+/// the running file, nothing if it could not be read or changed meanwhile. 128 bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct RunningRecord {
+    /// The process. Filled is what the process table keeps: which it is, whose child, its name and its running file.
+    pub task: TaskRecord,
+    /// Path of the running file.
+    pub path: PathLen,
+    /// 0.
+    pub reserved: u32,
+}
+
 /// A program was started. Text: path, cwd, script path, filename, interp, argv.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub const PROCESS_TABLE_CAPACITY: usize = 65_536;
 /// How long an exited process is kept for late events, in the events' own time.
 pub const EXITED_KEPT_NS: u64 = 2_000_000_000;
-/// A snapshot's start times come in clock ticks of 10 ms; this is how far off the kernel's own value may be.
+/// Start times of /proc come in clock ticks of 10 ms; this is how far off the kernel's own value may be.
 pub const SNAPSHOT_START_TOLERANCE_NS: u64 = 20_000_000;
 
 /// A process that ran before the collector did.
@@ -28,7 +28,7 @@ pub const SNAPSHOT_START_TOLERANCE_NS: u64 = 20_000_000;
 pub struct SnapshotEntry {
     /// Process id.
     pub pid: u32,
-    /// When it started: `CLOCK_BOOTTIME`, ns, possibly only to the clock tick.
+    /// When it started: `CLOCK_BOOTTIME`, ns.
     pub start_ns: u64,
     /// The parent's process id.
     pub ppid: u32,
@@ -38,6 +38,9 @@ pub struct SnapshotEntry {
     pub exe: Option<Text>,
     /// Device (kernel encoding, major << 20 | minor) and inode of the running file.
     pub exe_file: Option<(u32, u64)>,
+    /// Whether start and device are what the kernel's events will say. Those of /proc are not: it gives starts by the
+    /// clock tick, and for some filesystems (btrfs, overlayfs) another device.
+    pub exact: bool,
 }
 
 /// What the table holds and what it could not hold.
@@ -56,9 +59,9 @@ struct Entry {
     /// Unlike the start time, it never changes.
     id: u64,
     start_ns: u64,
-    /// From the snapshot, and no event has told the exact start yet.
+    /// From a snapshot of /proc, and no event has told the exact start yet.
     start_approximate: bool,
-    /// The path is the snapshot's or inherited from it: its device number may be another view of the same one.
+    /// The path is such a snapshot's or inherited from it: its device number may be another view of the same one.
     exe_from_snapshot: bool,
     ppid: u32,
     name: Text,
@@ -134,8 +137,8 @@ impl ProcessTable {
                 ..ProcessIdentity::default()
             };
             let entry = Entry {
-                start_approximate: true,
-                exe_from_snapshot: true,
+                start_approximate: !process.exact,
+                exe_from_snapshot: !process.exact,
                 ..Entry::new(process.start_ns, process.ppid, process.name.detached(), identity)
             };
             self.insert(process.pid, entry);

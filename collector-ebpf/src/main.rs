@@ -26,6 +26,7 @@ mod open;
 mod path;
 mod prefix;
 mod raw;
+mod running;
 mod sock;
 mod syscall;
 mod task;

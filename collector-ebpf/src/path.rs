@@ -16,7 +16,7 @@ pub(crate) fn append<R: Reader, K: Pathed>(
     let start = scratch.text_len();
     scratch.start_path(R::address(vfsmount), R::address(dentry));
     let mut flags = PATH_UNFINISHED;
-    for _ in 0..u64::from(PATH_WALKS_MAX) {
+    for _ in 0..u64::from(PATH_WALKS_MAX * PATH_STEPS_MAX / K::STEPS) {
         flags = K::walk_path::<R>() as u32;
         if flags != PATH_UNFINISHED {
             break;
@@ -47,7 +47,7 @@ pub(crate) fn walk<R: Reader, K: Pathed>() -> u32 {
     let mut dentry = R::object(dentry, constant(&types.dentry));
     let mut mount = R::object(vfsmount.wrapping_sub(u64::from(mount_mnt)), constant(&types.mount));
     let mut root = R::ptr(mount, mount_mnt + vfsmount_root);
-    for _ in 0..u64::from(PATH_STEPS_MAX) {
+    for _ in 0..u64::from(K::STEPS) {
         if R::same(dentry, root) {
             let parent = R::ptr(mount, mount_parent);
             if R::same(parent, mount) {

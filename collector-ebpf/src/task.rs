@@ -13,14 +13,30 @@ const NOT_SET: u32 = u32::MAX;
 /// Fills what the process table lives on: which process it is, whose child, and its name.
 #[inline(always)]
 pub(crate) fn fill_key<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
-    let offsets = &config().offsets;
-    let leader = R::ptr(task, constant(&offsets.task_group_leader));
     let (pid, tid) = current_ids();
     record.pid = pid;
     record.tid = tid;
+    record.comm = current_comm();
+    fill_descent::<R>(record, task);
+}
+
+/// The same for a task that is not the current one.
+#[inline(always)]
+pub(crate) fn fill_key_of_other<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
+    let offsets = &config().offsets;
+    let comm = constant(&offsets.task_comm);
+    record.pid = R::u32(task, constant(&offsets.task_tgid));
+    record.tid = R::u32(task, constant(&offsets.task_pid));
+    record.comm = [R::u64(task, comm), R::u64(task, comm + 8)];
+    fill_descent::<R>(record, task);
+}
+
+#[inline(always)]
+fn fill_descent<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
+    let offsets = &config().offsets;
+    let leader = R::ptr(task, constant(&offsets.task_group_leader));
     record.start_ns = R::u64(leader, constant(&offsets.task_start_boottime));
     record.ppid = R::u32(R::ptr(task, constant(&offsets.task_real_parent)), constant(&offsets.task_tgid));
-    record.comm = current_comm();
 }
 
 /// Fills everything but the running file.

@@ -152,6 +152,7 @@ static const struct {
     {"path-race", 3, do_path_race, "N PATH PATH   N children exec a path while a thread changes its one byte"},
     {"ran", 0, do_ran, "says which file it runs"},
     {"leader-first", 3, do_leader_first, "LEADER_CODE LAST_CODE thread|group   the leader ends before the last thread"},
+    {"headless", 0, do_headless, "the leader ends, and a thread waits for a byte on stdin"},
     {"short-threads", 2, do_short_threads, "THREADS CODE   threads come and go, then the process ends"},
     {"race", 2, do_race, "N THREADS   N processes whose threads race to exit_group"},
     {"signal", 1, do_signal, "SIGNAL   a child dies by it, without a core dump"},

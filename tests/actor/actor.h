@@ -78,6 +78,7 @@ SUBCOMMAND(do_thread_exec);
 SUBCOMMAND(do_path_race);
 SUBCOMMAND(do_ran);
 SUBCOMMAND(do_leader_first);
+SUBCOMMAND(do_headless);
 SUBCOMMAND(do_short_threads);
 SUBCOMMAND(do_race);
 SUBCOMMAND(do_signal);

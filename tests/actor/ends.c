@@ -151,7 +151,7 @@ int do_ran(int argc, char **argv)
     return 0;
 }
 
-static int last_code, last_ends_group;
+static int last_code, last_ends_group, last_waits;
 
 static void *outlives_leader(void *unused)
 {
@@ -170,8 +170,24 @@ static void *outlives_leader(void *unused)
             break;
         sched_yield();
     }
+    if (last_waits) {
+        char byte;
+        dprintf(1, "{\"act\":\"headless\",\"pid\":%d}\n", getpid());
+        if (read(0, &byte, 1) != 1)
+            _exit(ACTOR_BROKEN);
+    }
     syscall(last_ends_group ? SYS_exit_group : SYS_exit, last_code);
     return NULL;
+}
+
+int do_headless(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    last_waits = 1;
+    thread(outlives_leader, NULL);
+    syscall(SYS_exit, 0);
+    return 0;
 }
 
 int do_leader_first(int argc, char **argv)

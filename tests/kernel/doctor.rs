@@ -41,7 +41,7 @@ fn examined(command: &mut Command) -> Result<(i32, Value)> {
     Ok((code, document))
 }
 
-fn here(rig: &Rig, args: &[&str]) -> Result<(i32, Value)> {
+pub(crate) fn here(rig: &Rig, args: &[&str]) -> Result<(i32, Value)> {
     examined(rig.collectord().args(["doctor", "--format", "json"]).args(args))
 }
 
@@ -116,7 +116,7 @@ fn its_document_has_every_field(rig: &Rig) -> Result<()> {
         ensure!(has(check, &["name", "status", "found", "cure"]), "{check}");
         ensure!(matches!(check["status"].as_str(), Some("ok" | "warn" | "fail" | "info")), "{check}");
     }
-    for name in ["BTF", "capabilities", "tracefs", "cgroup2", "memlock", "lockdown"] {
+    for name in ["BTF", "capabilities", "tracefs", "cgroup2", "memlock", "lockdown", "process snapshot"] {
         check(&document, name)?;
     }
     for class in document["classes"].as_object().context("classes")?.values() {

@@ -29,7 +29,7 @@ crate::tests![
 /// Children before and after the fault.
 const CHILDREN: usize = 50;
 
-fn kernel_source(filters: Filters) -> Result<KernelSource> {
+pub(crate) fn kernel_source(filters: Filters) -> Result<KernelSource> {
     collectord::memlock::raise();
     let load = LoadOptions { filters, ..LoadOptions::default() };
     let sources =

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the test runner's own output")]
 
+mod before;
 mod canary;
 mod cgroup;
 mod cli;
@@ -62,6 +63,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("connect", connect::TESTS),
     ("identity", identity::TESTS),
     ("derived", derived::TESTS),
+    ("before", before::TESTS),
     ("hostile", hostile::TESTS),
     ("filters", filters::TESTS),
     ("law", law::TESTS),

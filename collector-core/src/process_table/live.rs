@@ -15,6 +15,7 @@ impl ProcessTable {
                 name: entry.name.clone(),
                 exe: entry.identity.exe.clone(),
                 exe_file: entry.identity.exe_file,
+                exact: !entry.start_approximate && !entry.exe_from_snapshot,
             })
         })
     }

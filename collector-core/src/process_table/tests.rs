@@ -162,7 +162,15 @@ fn ten_thousand_processes_leave_nothing_behind() {
 }
 
 fn snapshot(pid: u32, start_ns: u64, ppid: u32, name: &str, exe: &str, ino: u64) -> SnapshotEntry {
-    SnapshotEntry { pid, start_ns, ppid, name: name.into(), exe: Some(exe.into()), exe_file: Some((8, ino)) }
+    SnapshotEntry {
+        pid,
+        start_ns,
+        ppid,
+        name: name.into(),
+        exe: Some(exe.into()),
+        exe_file: Some((8, ino)),
+        exact: false,
+    }
 }
 
 #[test]
@@ -190,6 +198,30 @@ fn a_snapshots_start_becomes_exact_with_the_first_event() {
     apply(&mut table, SECOND, process(10, 17_000_000), exit());
     let other = apply(&mut table, SECOND, process(10, 18_000_000), exit());
     assert_eq!(exe(&other), None);
+}
+
+#[test]
+fn an_exact_snapshots_process_is_found_at_its_start_alone_and_on_its_device_alone() {
+    for (offset, found) in [(0, true), (1, false)] {
+        let mut table = ProcessTable::new(10);
+        table.seed(vec![SnapshotEntry { exact: true, ..snapshot(10, SECOND, 1, "cat", "/bin/cat", 5) }]);
+        let told = apply(&mut table, 2 * SECOND, named(10, SECOND + offset, "cat"), exit());
+        assert_eq!(exe(&told).as_deref(), found.then_some("/bin/cat"), "offset {offset}");
+    }
+    let mut table = ProcessTable::new(10);
+    table.seed(vec![SnapshotEntry { exact: true, ..snapshot(10, 1, 1, "cat", "/bin/cat", 5) }]);
+    let elsewhere = ProcessContext { exe: Some((77, 5)), ..process(10, 1) };
+    let told = apply(&mut table, 2, elsewhere, exit()).identity.unwrap();
+    assert_eq!((told.exe.as_ref(), told.exe_file), (None, Some((77, 5))));
+}
+
+#[test]
+fn an_older_exec_that_is_read_after_a_snapshot_gives_way_to_the_next() {
+    let mut table = ProcessTable::new(10);
+    table.seed(vec![SnapshotEntry { exact: true, ..snapshot(10, 1, 1, "c", "/bin/c", 3) }]);
+    let older = apply(&mut table, 2, named(10, 1, "b"), exec_of("/bin/b", 2));
+    let newer = apply(&mut table, 3, named(10, 1, "c"), exec_of("/bin/c", 3));
+    assert_eq!((exe(&older).as_deref(), exe(&newer).as_deref()), (Some("/bin/b"), Some("/bin/c")));
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn own() -> SnapshotEntry {
         name: "own".into(),
         exe: Some(std::env::current_exe().unwrap().to_str().unwrap().into()),
         exe_file: None,
+        exact: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where a record and its text are put together: a per-CPU map value, too large for a stack. Each kind of record has one
 //! of its own, since what fills it must not be interrupted by what fills another.
 
+use super::iteration::Iteration;
 use super::number::Number;
 use super::opens::{CallOpen, RingOpen};
 use super::reader::{Direct, Portable, Reader};
@@ -8,9 +9,10 @@ use super::{config, constant};
 use crate::path;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::maps::{Array, PerCpuArray};
 use collector_common::{
-    DropReason, ExecFailedRecord, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, RecordHeader, RecordKind,
+    DropReason, ExecFailedRecord, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_STEPS_MAX, RecordHeader,
+    RecordKind, RunningRecord,
 };
 use core::ptr::{read_volatile, write_volatile};
 
@@ -45,16 +47,22 @@ impl NameOffsets {
 
 /// A record that is put together in a scratch.
 pub(crate) trait Kept: Sized + 'static {
-    /// What it tells.
-    const KIND: RecordKind;
-    /// Its header.
-    fn header(&mut self) -> &mut RecordHeader;
     /// The scratch of its kind.
     fn scratch() -> Option<&'static mut Scratch<Self>>;
 }
 
+/// One that goes into a ring.
+pub(crate) trait Emitted: Kept {
+    /// What it tells.
+    const KIND: RecordKind;
+    /// Its header.
+    fn header(&mut self) -> &mut RecordHeader;
+}
+
 /// A record that has paths.
 pub(crate) trait Pathed: Kept {
+    /// Steps of one call of `walk_path`.
+    const STEPS: u32;
     /// Appends the names of the path that was started in its scratch; the path's flags. See [`pathed`].
     fn walk_path<R: Reader>() -> u64;
 }
@@ -68,14 +76,16 @@ macro_rules! kept {
 
         const _: () = assert!(size_of::<$record>() <= FIXED_BYTES_MAX as usize);
 
-        impl Kept for $record {
+        impl Emitted for $record {
             const KIND: RecordKind = RecordKind::$kind;
 
             #[inline(always)]
             fn header(&mut self) -> &mut RecordHeader {
                 &mut self.header
             }
+        }
 
+        impl Kept for $record {
             #[inline(always)]
             fn scratch() -> Option<&'static mut Scratch<Self>> {
                 // SAFETY: the value is this CPU's and that of programs that do not interrupt each other; the kernel does
@@ -89,7 +99,7 @@ macro_rules! kept {
 /// The path walks of one kind of record. A walk is a global function: the verifier walks it once, and not again at each
 /// of its calls. Its arguments lie in the scratch, for to such a function a kernel pointer is no number.
 macro_rules! pathed {
-    ($record:ident, $direct:ident, $portable:ident) => {
+    ($record:ident, $steps:expr, $direct:ident, $portable:ident) => {
         // SAFETY: no other symbol of the object has this name.
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -105,6 +115,8 @@ macro_rules! pathed {
         }
 
         impl Pathed for $record {
+            const STEPS: u32 = $steps;
+
             #[inline(always)]
             fn walk_path<R: Reader>() -> u64 {
                 if R::DIRECT { $direct() } else { $portable() }
@@ -117,9 +129,26 @@ kept!(ExecRecord, Exec, EXEC_SCRATCH);
 kept!(CallOpen, Open, OPEN_SCRATCH);
 kept!(RingOpen, Open, RING_OPEN_SCRATCH);
 kept!(ExecFailedRecord, ExecFailed, EXEC_FAILED_SCRATCH);
-pathed!(ExecRecord, walk_exec_path_direct, walk_exec_path_portable);
-pathed!(CallOpen, walk_open_path_direct, walk_open_path_portable);
-pathed!(RingOpen, walk_ring_open_path_direct, walk_ring_open_path_portable);
+/// Steps of one call, where a program is loaded for a few milliseconds' use: at 128, its verification takes 20.
+const FEW_STEPS: u32 = 16;
+
+pathed!(ExecRecord, PATH_STEPS_MAX, walk_exec_path_direct, walk_exec_path_portable);
+pathed!(CallOpen, PATH_STEPS_MAX, walk_open_path_direct, walk_open_path_portable);
+pathed!(RingOpen, PATH_STEPS_MAX, walk_ring_open_path_direct, walk_ring_open_path_portable);
+pathed!(RunningRecord, FEW_STEPS, walk_running_path_direct, walk_running_path_portable);
+
+/// Where the task iterator puts its records together.
+#[map]
+static RUNNING_SCRATCH: Array<Scratch<RunningRecord>> = Array::with_max_entries(1, 0);
+
+impl Kept for RunningRecord {
+    #[inline(always)]
+    fn scratch() -> Option<&'static mut Scratch<Self>> {
+        // SAFETY: userspace reads one descriptor of the iterator at a time, and the kernel serves its reads one after the
+        // other, so this is the only reference. Any bytes are a valid `Scratch`.
+        RUNNING_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+    }
+}
 
 /// A record under construction and its text.
 #[repr(C)]
@@ -315,6 +344,17 @@ impl<K: Kept> Scratch<K> {
         !failed
     }
 
+    /// Writes record and text for whoever reads the iterator.
+    #[inline(always)]
+    pub(crate) fn write(&self, iteration: Iteration) {
+        let len = self.text_len();
+        if len <= TEXT_BYTES {
+            iteration.write((&raw const self.record).cast(), size_of::<K>() as u32 + len);
+        }
+    }
+}
+
+impl<K: Emitted> Scratch<K> {
     /// Writes record and text into the CPU's ring.
     #[inline(always)]
     pub(crate) fn emit(&mut self, number: Number) {

@@ -12,11 +12,12 @@ mod text;
 use crate::color;
 use crate::failure::Failure;
 use crate::kernel::{HookTrial, LoadOptions, try_hooks};
+use crate::snapshot::ToldBy;
 use crate::terminal;
 use clap::{Args, ValueEnum};
 use collector_common::{Class, Hook};
 use prove::{NoProof, hooks_of};
-use report::{ClassReport, HookReport, Report, Unserved};
+use report::{Check, ClassReport, HookReport, Report, Status, Unserved};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -85,7 +86,7 @@ pub fn run(args: &DoctorArgs, whole_verifier_log: bool) -> Result<u8, Failure> {
 }
 
 fn examine(load: &LoadOptions) -> Report {
-    let checks = surroundings::all(load.btf.as_deref());
+    let mut checks = surroundings::all(load.btf.as_deref());
     let (trials, no_trials) = tried(load.clone());
     // A hook of a system call that this kernel or architecture does not have is not tried.
     let hooks = Hook::ALL.iter().filter(|hook| trials.iter().any(|trial| trial.hook == **hook));
@@ -93,6 +94,7 @@ fn examine(load: &LoadOptions) -> Report {
     let served = Class::ALL.into_iter().filter(|class| hooks_of(*class).next().is_some());
     let proofs = served.map(|class| ClassReport { class, proof: proved(class, load.clone(), &hooks) });
     let classes: Vec<ClassReport> = proofs.collect();
+    checks.push(snapshot(&classes));
     for report in &mut hooks {
         let class = classes.iter().find(|class| class.class == report.hook.class());
         let proof = class.and_then(|class| class.proof.as_ref().ok());
@@ -101,6 +103,17 @@ fn examine(load: &LoadOptions) -> Report {
     let kernel = nix::sys::utsname::uname();
     let kernel = kernel.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     Report { kernel, checks, classes, no_trials, hooks }
+}
+
+/// Who tells the processes that ran before: either will do.
+fn snapshot(classes: &[ClassReport]) -> Check {
+    let mut proofs = classes.iter().filter_map(|class| class.proof.as_ref().ok());
+    let found = match proofs.find_map(|proof| proof.snapshot.as_ref()) {
+        Some(ToldBy::Iterator(readers)) => format!("the kernel's task iterator, {} readers", readers.name()),
+        Some(ToldBy::Proc(refusal)) => format!("/proc, with starts to the clock tick: {refusal}"),
+        None => "not tried: no class is served".to_owned(),
+    };
+    Check::new(Status::Info, "process snapshot", found, None)
 }
 
 /// Each hook by itself. A try that hangs ends the tries; the thread goes when the program does.

@@ -2,6 +2,7 @@
 
 use super::act;
 use crate::kernel::{LoadError, LoadOptions};
+use crate::snapshot::ToldBy;
 use crate::source::{KernelSource, KernelSourceOptions, event_class};
 use collector_common::{Class, Hook};
 use collector_core::event::{ClassCoverage, KernelEvent};
@@ -32,6 +33,8 @@ pub(super) struct Proof {
     pub(super) streams: BTreeSet<String>,
     /// From the helper's start to the first of its events of this class.
     pub(super) after: Option<Duration>,
+    /// Who told the processes that ran before.
+    pub(super) snapshot: Option<ToldBy>,
     /// What kept the helper from making an event.
     pub(super) helper_failed: Option<String>,
 }
@@ -56,11 +59,12 @@ pub(super) fn prove(class: Class, load: LoadOptions) -> Result<Proof, NoProof> {
         KernelSource::open(&KernelSourceOptions { load, told: hooks_of(class).collect(), canary: None })?;
     let coverage = sources.iter().filter_map(EventSource::coverage);
     let coverage = coverage.filter_map(|mut told| told.classes.remove(&event_class(class))).next();
+    let snapshot = sources.first().map(|source| source.snapshot().told_by);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| NoProof::Broken(format!("no runtime: {error}")))?;
     let proof = runtime.block_on(read(class, sources));
     runtime.shutdown_background();
-    Ok(Proof { coverage: coverage.unwrap_or_default(), ..proof? })
+    Ok(Proof { coverage: coverage.unwrap_or_default(), snapshot, ..proof? })
 }
 
 async fn read(class: Class, sources: Vec<KernelSource>) -> Result<Proof, NoProof> {

@@ -13,6 +13,9 @@ pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// Opens through io_uring whose names are kept until they are done: 4 KiB each.
 const REQUESTED_MAX: u32 = 1_024;
 
+/// The function that stands for the hook of task iterators.
+pub(super) const TASK_ITERATOR: &str = "bpf_iter_task";
+
 /// x86: the bit in a thread's status.
 const TS_COMPAT: u32 = 2;
 /// arm64: the bit in a thread's flags.
@@ -67,6 +70,8 @@ pub struct Layout {
     pub types: TypeIds,
     /// BTF id of the kfunc `bpf_rdonly_cast`, if the kernel has it (6.2 and newer).
     pub rdonly_cast: Option<u32>,
+    /// BTF id of the hook of task iterators, if the kernel has them (5.8 and newer).
+    pub task_iterator: Option<u32>,
     /// Whether `sched_process_exit` says if the process ends.
     pub exit_tells_group_dead: bool,
     /// The hook that hands over a request of io_uring when it is made (6.0 and newer).
@@ -130,6 +135,7 @@ impl Layout {
                 io_open: id("io_open"),
             },
             rdonly_cast: btf.function_id("bpf_rdonly_cast"),
+            task_iterator: btf.function_id(TASK_ITERATOR),
             exit_tells_group_dead: btf.tracepoint_args("sched_process_exit") >= Some(2),
             uring_submit: [(Hook::UringSubmit, 1), (Hook::UringSubmitSqe, 2)]
                 .into_iter()
@@ -182,7 +188,7 @@ fn wanted_names() -> HashSet<Vec<u8>> {
     let structs =
         Offsets::FIELDS.iter().flat_map(|field| field.paths).filter_map(|path| path.split('.').next());
     structs
-        .chain(["upid", "callback_head", "bpf_rdonly_cast", "bpf_task_pt_regs"])
+        .chain(["upid", "callback_head", "bpf_rdonly_cast", "bpf_task_pt_regs", TASK_ITERATOR])
         .chain(["btf_trace_sched_process_exit", "btf_trace_io_uring_submit_req"])
         .chain(["btf_trace_io_uring_submit_sqe"])
         .map(|name| name.as_bytes().to_vec())

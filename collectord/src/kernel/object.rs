@@ -59,7 +59,7 @@ pub enum ReadersChoice {
 }
 
 impl ReadersChoice {
-    fn candidates(self) -> &'static [Readers] {
+    pub(super) fn candidates(self) -> &'static [Readers] {
         match self {
             Self::Auto => &[Readers::Direct, Readers::Portable],
             Self::Only(Readers::Direct) => &[Readers::Direct],
@@ -145,8 +145,8 @@ pub struct AbsentHook {
 
 /// The loaded object. Programs stay attached until their links are taken, or until it is dropped.
 pub struct KernelObject {
-    ebpf: Ebpf,
-    layout: Layout,
+    pub(super) ebpf: Ebpf,
+    pub(super) layout: Layout,
     /// This process's id in the initial pid namespace.
     self_pid: u32,
     attached: Vec<AttachedHook>,
@@ -454,10 +454,15 @@ fn object_bytes(options: &LoadOptions) -> Result<Vec<u8>, LoadError> {
     }
 }
 
+/// Whether /proc and this process name processes as the kernel programs do.
+pub(crate) fn in_initial_pid_namespace() -> bool {
+    let namespace = std::fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino());
+    namespace.is_ok_and(|inode| inode == INITIAL_PID_NS_INODE)
+}
+
 /// This process's id in the initial pid namespace, which the kernel programs see.
 fn own_pid(layout: &Layout) -> Result<u32, LoadError> {
-    let namespace = std::fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino());
-    if namespace.is_ok_and(|inode| inode == INITIAL_PID_NS_INODE) {
+    if in_initial_pid_namespace() {
         return Ok(std::process::id());
     }
     // Inside a container only the kernel can tell: a program of the object returns it when it is run by hand.

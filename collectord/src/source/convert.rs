@@ -148,15 +148,13 @@ impl Converter {
     }
 
     fn process(&mut self, task: &TaskRecord) -> ProcessContext {
-        let comm = task.comm.as_bytes();
-        let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
         ProcessContext {
             pid: task.pid,
             tid: task.tid,
             ppid: task.ppid,
             ns_pid: task.ns_pid,
             start_ns: task.start_ns,
-            name: self.text(name),
+            name: self.text(comm(task)),
             ruid: task.ruid,
             euid: task.euid,
             rgid: task.rgid,
@@ -224,17 +222,8 @@ impl Converter {
         self.finish()
     }
 
-    /// Names leaf first, each ended by NUL, as an absolute path. A detached root is named "/" and is left out.
     fn path(&mut self, names: &[u8]) -> Text {
-        let whole = names.strip_suffix(b"\0").unwrap_or(names);
-        let chunk = self.chunk(names.len() + 1);
-        for name in whole.rsplit(|&byte| byte == 0).filter(|name| !name.is_empty() && *name != b"/") {
-            chunk.extend_from_slice(b"/");
-            chunk.extend_from_slice(name);
-        }
-        if chunk.is_empty() {
-            chunk.extend_from_slice(b"/");
-        }
+        write_path(names, self.chunk(names.len() + 1));
         self.finish()
     }
 
@@ -249,6 +238,24 @@ impl Converter {
         let bytes: Bytes = self.chunk.split().freeze();
         Text::new(bytes)
     }
+}
+
+/// Names leaf first, each ended by NUL, as an absolute path into an empty buffer. A detached root is named "/" and is left
+/// out.
+pub(crate) fn write_path(names: &[u8], path: &mut BytesMut) {
+    let whole = names.strip_suffix(b"\0").unwrap_or(names);
+    for name in whole.rsplit(|&byte| byte == 0).filter(|name| !name.is_empty() && *name != b"/") {
+        path.extend_from_slice(b"/");
+        path.extend_from_slice(name);
+    }
+    if path.is_empty() {
+        path.extend_from_slice(b"/");
+    }
+}
+
+/// The comm without its padding.
+pub(crate) fn comm(task: &TaskRecord) -> &[u8] {
+    task.comm.as_bytes().split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 fn fork(record: &ForkRecord) -> Fork {

@@ -2,14 +2,15 @@
 
 mod canary;
 mod clock;
-mod convert;
+pub(crate) mod convert;
 mod coverage;
 mod drain;
 mod numbering;
 mod order;
 
 use crate::kernel::mapped::Slots;
-use crate::kernel::{KernelObject, LoadError, LoadOptions, via};
+use crate::kernel::{KernelObject, LoadError, LoadOptions, ReadersChoice, via};
+use crate::snapshot::{self, Snapshot};
 use async_trait::async_trait;
 pub use canary::CANARY_PERIOD;
 use canary::Canary;
@@ -47,6 +48,7 @@ pub struct KernelSource {
     class: Class,
     caps: SourceCaps,
     coverage: CoverageEvent,
+    readers: ReadersChoice,
     /// All classes' programs: they share maps.
     object: Arc<Mutex<KernelObject>>,
     slots: Arc<Slots>,
@@ -135,6 +137,7 @@ impl KernelSource {
             class,
             caps: event_class(class).domain() | SourceCaps::KERNEL_LEVEL | SourceCaps::REALTIME | whole,
             coverage,
+            readers: options.load.readers,
             object: Arc::clone(shared),
             slots,
             counters,
@@ -142,6 +145,12 @@ impl KernelSource {
             reader: Mutex::new(Some(reader)),
             ended: watch::Sender::new(false),
         })
+    }
+
+    /// The processes that run, for [`Collector::with_process_snapshot`](collector_core::Collector::with_process_snapshot).
+    /// The hooks are attached: a process that starts or ends meanwhile is told by an event as well.
+    pub fn snapshot(&self) -> Snapshot {
+        snapshot::take(&mut self.object(), self.readers)
     }
 
     fn object(&self) -> MutexGuard<'_, KernelObject> {

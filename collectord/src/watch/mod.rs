@@ -9,7 +9,6 @@ pub use args::WatchArgs;
 use crate::color;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::snapshot;
 use crate::source::{KernelSource, KernelSourceOptions};
 use crate::terminal;
 use args::Format;
@@ -50,9 +49,9 @@ async fn collect(sources: Vec<KernelSource>, args: &WatchArgs) -> anyhow::Result
         // What is there is written at once: a person is waiting for it.
         .with_batch_timeout(Duration::ZERO)
         .with_shutdown_timeout(SHUTDOWN_MAX);
-    // The sources are attached by now: a process that starts meanwhile is in the snapshot or in the stream, or in both.
+    let snapshot = sources.first().map(|source| source.snapshot().processes);
     let mut collector = Collector::new(config)
-        .with_process_snapshot(snapshot::processes())
+        .with_process_snapshot(snapshot.unwrap_or_default())
         .with_host_lookup(Box::new(Host::new()))
         .with_ancestry(args.ancestry.unwrap_or(0).into());
     for source in sources {

@@ -133,6 +133,14 @@ fn a_snapshots_processes_have_ancestors_with_exact_starts_or_none() {
 }
 
 #[test]
+fn the_processes_of_an_exact_snapshot_are_told_as_ancestors_with_their_starts() {
+    let mut table = table(4);
+    table.seed(vec![SnapshotEntry { exact: true, ..snapshot(20, SECOND, 1, "sh", "/bin/sh", 2) }]);
+    let told = apply(&mut table, 3 * SECOND, child(30, 2 * SECOND, 20, "cat"), exit()).identity.unwrap();
+    assert_eq!(told.ancestors[0].start_ns, Some(SECOND));
+}
+
+#[test]
 fn a_circle_of_parents_ends() {
     let mut table = table(16);
     table.seed(vec![snapshot(10, 1, 11, "a", "/bin/a", 1), snapshot(11, 1, 10, "b", "/bin/b", 2)]);
