@@ -7,6 +7,7 @@ use crate::watch::{Watch, watched};
 use anyhow::{Result, ensure};
 use collector_tests::stream::{Ending, check, is_unsafe};
 use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
 use std::process::Command;
 
 crate::tests![
@@ -105,16 +106,30 @@ fn help_names_every_flag(rig: &Rig) -> Result<()> {
         "--pid",
         "--uid",
         "--comm",
+        "--cgroup",
+        "--follow",
+        "--path-prefix",
+        "--writes",
+        "--failed",
+        "--ancestry",
+        "--canary",
+        "--threads",
         "--readers",
         "--ring-size",
         "--ring-memory",
         "--btf",
         "--no-color",
         "--wide",
+        "--verbose",
+        "--help",
     ];
-    for flag in flags {
-        ensure!(out.contains(flag), "no {flag} in the help:\n{out}");
-    }
+    // An option's line begins with it, behind its short form if it has one.
+    let first =
+        |line: &str| line.split([' ', '=', '.']).find_map(|word| word.strip_prefix("--").map(str::to_owned));
+    let told: BTreeSet<String> =
+        out.lines().map(str::trim_start).filter(|line| line.starts_with('-')).filter_map(first).collect();
+    let expected = flags.iter().map(|flag| flag.trim_start_matches("--").to_owned()).collect();
+    ensure!(told == expected, "the help has {told:?}, expected are {expected:?}:\n{out}");
     Ok(())
 }
 
