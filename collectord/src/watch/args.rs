@@ -299,7 +299,8 @@ fn parse_canary(text: &str) -> Result<CanaryPeriod, String> {
     if text == "off" {
         return Ok(CanaryPeriod(None));
     }
-    let period = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let period = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a time such as 8s, or off"))?;
     if period < CANARY_PERIOD_MIN {
         return Err(format!("the shortest period is {CANARY_PERIOD_MIN:?}, not {period:?}"));
     }
