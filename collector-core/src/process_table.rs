@@ -151,15 +151,22 @@ impl ProcessTable {
         self.newest_ktime_ns = self.newest_ktime_ns.max(event.ktime_ns);
         self.expire();
         let process = &event.process;
-        self.observe(process, matches!(event.body, KernelBody::Exec(_)));
+        // What is decided later tells its process as it was when it asked.
+        let late = matches!(event.body, KernelBody::ConnectResult(_));
+        if !late || self.entry(process.pid, process.start_ns).is_none() {
+            self.observe(process, matches!(event.body, KernelBody::Exec(_)));
+        }
         if let KernelBody::Exec(exec) = &event.body {
             self.exec(process, exec);
         }
         if let Some(entry) = entry_in(&mut self.by_pid, process.pid, process.start_ns) {
-            if let Some(host) = &mut self.host {
+            if let Some(host) = self.host.as_mut().filter(|_| !late) {
                 entry.look_up(process, host.as_mut());
             }
-            event.identity = Some(Arc::clone(&entry.identity));
+            event.identity = Some(match process.exe {
+                Some(file) if late && !entry.runs(file) => Arc::new(entry.before(file)),
+                _ => Arc::clone(&entry.identity),
+            });
         }
         match &event.body {
             KernelBody::Fork(fork) if !fork.thread => self.fork(process, fork),
@@ -348,17 +355,26 @@ impl Entry {
         }
     }
 
-    /// Compares with the file the hook saw running. Where it is another one (an exec that was lost or is not read
-    /// yet), the known path is not that file's.
-    fn check_running_file(&mut self, file: (u32, u64)) {
-        let known = self.identity.exe_file;
-        let same = match known {
+    /// Whether the known path can be that of this file.
+    fn runs(&self, file: (u32, u64)) -> bool {
+        match self.identity.exe_file {
             None => true,
             // stat and the kernel's superblock can give different devices for one file (btrfs, overlayfs).
             Some((_, inode)) if self.exe_from_snapshot => inode == file.1,
             Some(known) => known == file,
-        };
-        if known == Some(file) {
+        }
+    }
+
+    /// What is known of it as it was when it ran another file.
+    fn before(&self, file: (u32, u64)) -> ProcessIdentity {
+        ProcessIdentity { exe: None, exe_file: Some(file), ..(*self.identity).clone() }
+    }
+
+    /// Compares with the file the hook saw running. Where it is another one (an exec that was lost or is not read
+    /// yet), the known path is not that file's.
+    fn check_running_file(&mut self, file: (u32, u64)) {
+        let same = self.runs(file);
+        if self.identity.exe_file == Some(file) {
             return;
         }
         let identity = Arc::make_mut(&mut self.identity);

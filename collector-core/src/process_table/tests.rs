@@ -2,7 +2,7 @@ mod ancestry;
 mod host;
 
 use super::*;
-use crate::event::{Exit, Origin};
+use crate::event::{ConnectOutcome, ConnectResult, Exit, Origin};
 use crate::test_events::{kernel_event, process};
 
 const SECOND: u64 = 1_000_000_000;
@@ -222,6 +222,28 @@ fn an_older_exec_that_is_read_after_a_snapshot_gives_way_to_the_next() {
     let older = apply(&mut table, 2, named(10, 1, "b"), exec_of("/bin/b", 2));
     let newer = apply(&mut table, 3, named(10, 1, "c"), exec_of("/bin/c", 3));
     assert_eq!((exe(&older).as_deref(), exe(&newer).as_deref()), (Some("/bin/b"), Some("/bin/c")));
+}
+
+#[test]
+fn a_connection_that_is_decided_later_changes_nothing_that_is_known_by_then() {
+    let mut table = ProcessTable::new(10);
+    apply(&mut table, 1, named(10, 1, "a"), exec_of("/bin/a", 1));
+    apply(&mut table, 2, named(10, 1, "b"), exec_of("/bin/b", 2));
+    let result = ConnectResult {
+        socket_cookie: 1,
+        local: None,
+        remote: None,
+        result: ConnectOutcome::Ok,
+        errno: None,
+        latency_ns: None,
+    };
+    let asked = ProcessContext { exe: Some((8, 1)), ..named(10, 1, "a") };
+    let decided = apply(&mut table, 3, asked, KernelBody::ConnectResult(result));
+    assert_eq!(decided.identity.unwrap().exe, None, "it ran another file when it asked");
+    let child = ProcessContext { ppid: 10, ..named(12, 5, "c") };
+    assert_eq!(parent(&apply(&mut table, 5, child, exec_of("/bin/c", 3))).as_deref(), Some("b"));
+    let after = apply(&mut table, 6, named(10, 1, "b"), exit());
+    assert_eq!(exe(&after).as_deref(), Some("/bin/b"));
 }
 
 #[test]
