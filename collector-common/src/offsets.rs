@@ -154,6 +154,8 @@ offsets! {
     dentry_parent: ["dentry.d_parent"];
     /// Inode of the name.
     dentry_inode: ["dentry.d_inode"];
+    /// Counts what changes a name or its directory; odd while it changes.
+    dentry_seq: ["dentry.d_seq.seqcount.sequence"];
     /// Length of the name.
     dentry_name_len: ["dentry.d_name.len"];
     /// The name.

@@ -10,9 +10,11 @@ pub const ARGV_BYTES_MAX: u32 = 8192;
 /// Most bytes of one path; the kernel's own `PATH_MAX`.
 pub const PATH_BYTES_MAX: u32 = 4096;
 /// Most steps of one call of the path walk: names and mount crossings.
-pub const PATH_STEPS_MAX: u32 = 128;
+pub const PATH_STEPS_MAX: u32 = 64;
 /// Most such calls for one path. Together they reach beyond the 2,048 names that a path of 4,096 bytes can have.
-pub const PATH_WALKS_MAX: u32 = 17;
+pub const PATH_WALKS_MAX: u32 = 34;
+/// Most times that a path is walked before it is given up because it is renamed each time.
+pub const PATH_TRIES_MAX: u32 = 4;
 /// Longest name of one path component (`NAME_MAX`).
 pub const NAME_BYTES_MAX: u32 = 255;
 
@@ -22,6 +24,8 @@ pub const PATH_TRUNCATED: u32 = 1;
 pub const PATH_UNFINISHED: u32 = 4;
 /// Path flag: the walk ended at a root that is no mount's root (a detached mount).
 pub const PATH_UNREACHABLE: u32 = 2;
+/// Path flag: names or directories of the path were renamed in each try, so that it is not told.
+pub const PATH_RACED: u32 = 8;
 /// Open flag: the call made the file.
 pub const OPEN_CREATED: u32 = 1;
 /// Open flag: the descriptor is a slot of a ring's own table.
@@ -152,7 +156,7 @@ pub struct PathLen {
     pub len: u32,
     /// Bytes the walk saw, kept or not.
     pub total: u32,
-    /// [`PATH_TRUNCATED`], [`PATH_UNREACHABLE`].
+    /// [`PATH_TRUNCATED`], [`PATH_UNREACHABLE`], [`PATH_RACED`].
     pub flags: u32,
 }
 

@@ -4,7 +4,7 @@
 use crate::raw::{Kept, Number, Reader, Scratch, config, constant, now_ns};
 use crate::{filter, log, path, task};
 use aya_ebpf::programs::RawTracePointContext;
-use collector_common::{ARGV_BYTES_MAX, DropReason, ExecRecord, Hook, PathLen, missing};
+use collector_common::{ARGV_BYTES_MAX, DropReason, ExecRecord, Hook, PATH_RACED, PathLen, missing};
 
 type ExecScratch = Scratch<ExecRecord>;
 
@@ -54,7 +54,7 @@ fn fill_file<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
     scratch.record.nlink = R::u32(inode, constant(&offsets.inode_nlink));
     let mnt = R::ptr(file, constant(&offsets.file_mnt));
     scratch.record.path = path::append::<R, _>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
-    if scratch.record.path.len == 0 {
+    if scratch.record.path.len == 0 && scratch.record.path.flags != PATH_RACED {
         scratch.record.header.missing |= missing::EXEC_PATH;
     }
 }

@@ -1,15 +1,15 @@
 //! Whether an open's path lies at or below a wanted one.
 
 use crate::raw::{Opened, Scratch, config, constant};
-use collector_common::{PREFIX_BYTES_MAX, PREFIXES_MAX, PathPrefix};
+use collector_common::{PATH_RACED, PREFIX_BYTES_MAX, PREFIXES_MAX, PathPrefix};
 
 /// An open that came out well is judged by its file's path, a failed one by the name it asked for. A name that is not
-/// absolute, or could not be read, could mean anything and is wanted.
+/// absolute, or could not be read, could mean anything and is wanted; so is a file whose path was renamed whenever it was looked at.
 #[inline(always)]
 pub(crate) fn is_wanted<K: Opened>(scratch: &Scratch<K>, failed: bool) -> bool {
     let filters = &config().filters;
     let len = constant(&filters.prefixes_len);
-    let mut wanted = false;
+    let mut wanted = scratch.record.path.flags == PATH_RACED;
     for index in 0..PREFIXES_MAX as u64 {
         if (index as u32) < len && !wanted {
             let prefix = &filters.prefixes[index as usize];

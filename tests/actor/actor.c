@@ -177,6 +177,7 @@ static const struct {
     {"deep-open", 2, do_deep_open, "DIR DEPTH   a file that many folders down, reached step by step"},
     {"nameless", 0, do_nameless, "a pipe, opened again through /proc/self/fd"},
     {"open-places", 1, do_open_places, "DIR   through bind mounts, in a chroot, in other namespaces, on detached mounts"},
+    {"open-pivoted", 1, do_open_pivoted, "DIR   behind pivot_root"},
     {"open-overlay", 1, do_open_overlay, "DIR   through an overlay"},
     {"open-each", 1, do_open_each, "PATH..   makes and opens each, told by its number"},
     {"interrupted-opens", 2, do_interrupted_opens, "PATH N   of a pipe: N that a signal ends, N that go on after three"},

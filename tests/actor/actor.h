@@ -116,6 +116,7 @@ SUBCOMMAND(do_deep_open);
 SUBCOMMAND(do_nameless);
 SUBCOMMAND(do_open_places);
 SUBCOMMAND(do_open_overlay);
+SUBCOMMAND(do_open_pivoted);
 SUBCOMMAND(do_open_each);
 SUBCOMMAND(do_interrupted_opens);
 SUBCOMMAND(do_mixed_opens);

@@ -17,10 +17,12 @@ use std::path::PathBuf;
 
 crate::tests![
     a_file_is_named_as_the_mount_namespace_names_it,
+    a_file_behind_pivot_root_is_named_from_the_new_root,
     a_file_of_an_overlay_is_the_overlays,
     hostile_names_come_back_exactly_from_opens,
     the_compact_form_of_hostile_names_is_one_safe_line_an_open,
     an_open_that_goes_on_after_signals_is_one,
+    no_path_is_told_that_never_was,
 ];
 
 /// Holds what one process of the actor opened against its words: each once, and nothing else of these files.
@@ -75,13 +77,20 @@ fn a_file_is_named_as_the_mount_namespace_names_it(rig: &Rig) -> Result<()> {
             "chroot, relative",
             "chroot, no way up",
             "namespace",
-            "pivot_root",
-            "pivot_root, dirfd",
             "open_tree",
             "MNT_DETACH",
         ];
         ensure!(kinds(&act) == expected, "{:?}", kinds(&act));
     }
+    Ok(())
+}
+
+fn a_file_behind_pivot_root_is_named_from_the_new_root(rig: &Rig) -> Result<()> {
+    let folder = rig.path("pivoted");
+    std::fs::create_dir(&folder)?;
+    let (act, stream) = watched(rig, &["--events", "open"], || rig.act_os(&[&"open-pivoted", &folder]))?;
+    check(&stream, &act)?;
+    ensure!(kinds(&act) == ["absolute", "dirfd"], "{:?}", kinds(&act));
     Ok(())
 }
 
@@ -165,5 +174,43 @@ fn an_open_that_goes_on_after_signals_is_one(rig: &Rig) -> Result<()> {
     ensure!((interrupted.len(), told) == (TIMES, TIMES), "{told} opens of the pipe by the reader");
     let blind = stream.lines[0].find("classes.file.blind").and_then(Value::as_array);
     ensure!(blind.is_some_and(|blind| blind.contains(&"open-interrupted".into())), "{:?}", stream.lines[0]);
+    Ok(())
+}
+
+/// Folders above the file are moved and renamed all the time: a path is one that was, or it is not told and says so.
+fn no_path_is_told_that_never_was(rig: &Rig) -> Result<()> {
+    let opens = 30_000 / u64::from(*limits::SLACK);
+    for readers in ["auto", "portable"] {
+        let folder = rig.path(readers);
+        std::fs::create_dir(&folder)?;
+        // Room for all of them: they come faster than they can be written.
+        let args = ["--events", "open", "--comm", "actor", "--readers", readers, "--ring-size", "file=16MiB"];
+        let (act, stream) =
+            watched(rig, &args, || rig.act_os(&[&"moved-opens", &folder, &opens.to_string()]))?;
+        ensure!(stream.lost == 0, "{} events were lost", stream.lost);
+        let pid = act.word("moved")?["pid"].as_u64().context("the actor says its pid")?;
+        let been = [folder.join("o1/m/in/f"), folder.join("y/z/elsewhere/in/f")];
+        let (mut told, mut raced) = (0, 0);
+        for event in of_process(&stream, "open", pid) {
+            if event.find("open.requested").and_then(Value::as_str) != Some("f") {
+                continue;
+            }
+            told += 1;
+            if event.find("open.path").is_none() {
+                let why = event.told("missing", "open.path").and_then(Value::as_str);
+                ensure!(why == Some("raced") && event.number("open.ino")? != 0, "{}", event.0);
+                raced += 1;
+            } else {
+                let path = event.bytes("open.path")?;
+                ensure!(
+                    been.iter().any(|been| been.as_os_str().as_bytes() == path),
+                    "never was: {}",
+                    event.0
+                );
+            }
+        }
+        ensure!(told == opens, "{told} of {opens} opens are told");
+        ensure!(raced * 100 <= told, "{raced} of {told} paths are given up");
+    }
     Ok(())
 }

@@ -130,6 +130,8 @@ pub enum MissingReason {
     Unsupported,
     /// The hook that saw the event does not see this.
     Unseen,
+    /// It changed each time it was read.
+    Raced,
 }
 
 impl MissingReason {
@@ -139,6 +141,7 @@ impl MissingReason {
             Self::Fault => "fault",
             Self::Unsupported => "unsupported",
             Self::Unseen => "unseen",
+            Self::Raced => "raced",
         }
     }
 }

@@ -147,7 +147,12 @@ fn any_kernel() -> impl Strategy<Value = KernelEvent> {
     let abi = of(select(vec![Abi::X86_64, Abi::Ia32, Abi::X32, Abi::Aarch64, Abi::Aarch32]));
     // Boxed: proptest's trees of values would overflow a test thread's stack together.
     let identity = of(any_identity().prop_map(Arc::new)).boxed();
-    let reason = select(vec![MissingReason::Fault, MissingReason::Unsupported, MissingReason::Unseen]);
+    let reason = select(vec![
+        MissingReason::Fault,
+        MissingReason::Unsupported,
+        MissingReason::Unseen,
+        MissingReason::Raced,
+    ]);
     let missing = vec((select(vec!["exec.cwd", "process.name"]), reason), 0..3).prop_map(|missing| {
         missing.into_iter().map(|(field, reason)| Missing { field: field.into(), reason }).collect::<Vec<_>>()
     });

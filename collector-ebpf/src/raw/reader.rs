@@ -2,7 +2,12 @@
 
 use super::{probe_u8, probe_u16, probe_u32, probe_u64};
 use aya_ebpf::helpers::generated as helper;
+use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
+
+/// Bytes at an object's begin that probe reads take at once: those of a dentry up to behind its name, also where locks
+/// are checked and so are larger.
+const HEAD_BYTES: u32 = 128;
 
 /// How kernel objects are read. A field that cannot be read is 0 in both families.
 pub(crate) trait Reader: Copy {
@@ -32,6 +37,16 @@ pub(crate) trait Reader: Copy {
     fn u64(object: Self::Ptr, offset: u32) -> u64;
     /// A field that points to another object.
     fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr;
+    /// The begin of an object, of which several fields are read.
+    type Head;
+    /// Reads it: what stands first is not read later than what follows.
+    fn head(object: Self::Ptr) -> Self::Head;
+    /// A 4-byte field of it.
+    fn head_u32(head: &Self::Head, offset: u32) -> u32;
+    /// An 8-byte field of it.
+    fn head_u64(head: &Self::Head, offset: u32) -> u64;
+    /// A field of it that points to another object.
+    fn head_ptr(head: &Self::Head, offset: u32) -> Self::Ptr;
 }
 
 /// Typed pointers and direct loads. The verifier knows each pointer's kernel type and lets a load that would fault
@@ -109,6 +124,28 @@ impl Reader for Direct {
         // SAFETY: as for `u32`; the verifier gives the loaded pointer the field's type.
         unsafe { read_volatile(object.wrapping_add(offset as usize).cast()) }
     }
+
+    type Head = Self::Ptr;
+
+    #[inline(always)]
+    fn head(object: Self::Ptr) -> Self::Head {
+        object
+    }
+
+    #[inline(always)]
+    fn head_u32(head: &Self::Head, offset: u32) -> u32 {
+        Self::u32(*head, offset)
+    }
+
+    #[inline(always)]
+    fn head_u64(head: &Self::Head, offset: u32) -> u64 {
+        Self::u64(*head, offset)
+    }
+
+    #[inline(always)]
+    fn head_ptr(head: &Self::Head, offset: u32) -> Self::Ptr {
+        Self::ptr(*head, offset)
+    }
 }
 
 /// Probe reads.
@@ -173,5 +210,33 @@ impl Reader for Portable {
     #[inline(always)]
     fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr {
         probe_u64(object.wrapping_add(u64::from(offset)))
+    }
+
+    type Head = MaybeUninit<[u64; HEAD_BYTES as usize / 8]>;
+
+    #[inline(always)]
+    fn head(object: Self::Ptr) -> Self::Head {
+        let mut head = Self::Head::uninit();
+        // SAFETY: `head` has that many bytes, and the helper writes each, zeros where it cannot read; it survives any
+        // address.
+        unsafe { helper::bpf_probe_read_kernel(head.as_mut_ptr().cast(), HEAD_BYTES, object as *const _) };
+        head
+    }
+
+    #[inline(always)]
+    fn head_u32(head: &Self::Head, offset: u32) -> u32 {
+        // SAFETY: the helper wrote each byte, and the verifier holds the constant offset against the stack's bounds.
+        unsafe { read_volatile(head.as_ptr().cast::<u8>().wrapping_add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn head_u64(head: &Self::Head, offset: u32) -> u64 {
+        // SAFETY: as for `head_u32`.
+        unsafe { read_volatile(head.as_ptr().cast::<u8>().wrapping_add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn head_ptr(head: &Self::Head, offset: u32) -> Self::Ptr {
+        Self::head_u64(head, offset)
     }
 }

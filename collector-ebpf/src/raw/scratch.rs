@@ -19,7 +19,7 @@ use core::ptr::{read_volatile, write_volatile};
 /// Largest fixed part of a record that is put together here.
 const FIXED_BYTES_MAX: u32 = 512;
 /// Bytes of the text buffer: what a per-CPU map value (32 KiB at most) leaves.
-const TEXT_BYTES: u32 = 32768 - 32 - FIXED_BYTES_MAX;
+const TEXT_BYTES: u32 = 32768 - 40 - FIXED_BYTES_MAX;
 
 /// Bytes of all paths of a record, rounded up to a power of two.
 const PATHS_BYTES_MAX: u32 = 16384;
@@ -61,10 +61,12 @@ pub(crate) trait Emitted: Kept {
 
 /// A record that has paths.
 pub(crate) trait Pathed: Kept {
-    /// Steps of one call of `walk_path`.
+    /// Steps of one call of `walk_steps`.
     const STEPS: u32;
-    /// Appends the names of the path that was started in its scratch; the path's flags. See [`pathed`].
-    fn walk_path<R: Reader>() -> u64;
+    /// Walks the path that was started in its scratch, with `names` appending them; the path's flags. See [`pathed`].
+    fn walk_path<R: Reader>(names: bool) -> u64;
+    /// As many steps of it as the verifier is willing to look at at once.
+    fn walk_steps<R: Reader>(names: bool) -> u64;
 }
 
 /// The scratch map of one kind of record.
@@ -96,30 +98,50 @@ macro_rules! kept {
     };
 }
 
-/// The path walks of one kind of record. A walk is a global function: the verifier walks it once, and not again at each
-/// of its calls. Its arguments lie in the scratch, for to such a function a kernel pointer is no number.
-macro_rules! pathed {
-    ($record:ident, $steps:expr, $direct:ident, $portable:ident) => {
+/// The path walks of one kind of record and one family of readers. They are global functions: the verifier walks each
+/// once, and not again at each of its calls. Their pointers lie in the scratch, for to such a function a kernel pointer
+/// is no number.
+macro_rules! walks {
+    ($record:ident, $reader:ident, $walk:ident, $steps:ident) => {
         // SAFETY: no other symbol of the object has this name.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $direct() -> u64 {
-            u64::from(path::walk::<Direct, $record>())
+        extern "C" fn $walk(names: u64) -> u64 {
+            u64::from(path::walk::<$reader, $record>(names != 0))
         }
 
         // SAFETY: no other symbol of the object has this name.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $portable() -> u64 {
-            u64::from(path::walk::<Portable, $record>())
+        extern "C" fn $steps(names: u64) -> u64 {
+            u64::from(if names != 0 {
+                path::steps::<$reader, $record, true>()
+            } else {
+                path::steps::<$reader, $record, false>()
+            })
         }
+    };
+}
+
+/// The path walks of one kind of record.
+macro_rules! pathed {
+    ($record:ident, $steps:expr, direct $walk_direct:ident $steps_direct:ident, portable $walk_portable:ident $steps_portable:ident) => {
+        walks!($record, Direct, $walk_direct, $steps_direct);
+        walks!($record, Portable, $walk_portable, $steps_portable);
 
         impl Pathed for $record {
             const STEPS: u32 = $steps;
 
             #[inline(always)]
-            fn walk_path<R: Reader>() -> u64 {
-                if R::DIRECT { $direct() } else { $portable() }
+            fn walk_path<R: Reader>(names: bool) -> u64 {
+                let names = u64::from(names);
+                if R::DIRECT { $walk_direct(names) } else { $walk_portable(names) }
+            }
+
+            #[inline(always)]
+            fn walk_steps<R: Reader>(names: bool) -> u64 {
+                let names = u64::from(names);
+                if R::DIRECT { $steps_direct(names) } else { $steps_portable(names) }
             }
         }
     };
@@ -132,10 +154,26 @@ kept!(ExecFailedRecord, ExecFailed, EXEC_FAILED_SCRATCH);
 /// Steps of one call, where a program is loaded for a few milliseconds' use: at 128, its verification takes 20.
 const FEW_STEPS: u32 = 16;
 
-pathed!(ExecRecord, PATH_STEPS_MAX, walk_exec_path_direct, walk_exec_path_portable);
-pathed!(CallOpen, PATH_STEPS_MAX, walk_open_path_direct, walk_open_path_portable);
-pathed!(RingOpen, PATH_STEPS_MAX, walk_ring_open_path_direct, walk_ring_open_path_portable);
-pathed!(RunningRecord, FEW_STEPS, walk_running_path_direct, walk_running_path_portable);
+pathed!(
+    ExecRecord, PATH_STEPS_MAX,
+    direct walk_exec_path_direct step_exec_path_direct,
+    portable walk_exec_path_portable step_exec_path_portable
+);
+pathed!(
+    CallOpen, PATH_STEPS_MAX,
+    direct walk_open_path_direct step_open_path_direct,
+    portable walk_open_path_portable step_open_path_portable
+);
+pathed!(
+    RingOpen, PATH_STEPS_MAX,
+    direct walk_ring_open_path_direct step_ring_open_path_direct,
+    portable walk_ring_open_path_portable step_ring_open_path_portable
+);
+pathed!(
+    RunningRecord, FEW_STEPS,
+    direct walk_running_path_direct step_running_path_direct,
+    portable walk_running_path_portable step_running_path_portable
+);
 
 /// Where the task iterator puts its records together.
 #[map]
@@ -162,6 +200,8 @@ pub(crate) struct Scratch<K> {
     found: u64,
     /// Addresses of the mount and the name at which the path under construction goes on.
     path_at: [u64; 2],
+    /// What the walk of the path under construction has seen, in one number. The same reason.
+    path_trace: u64,
     pub(crate) record: K,
     text: [u8; TEXT_BYTES as usize],
 }
@@ -217,12 +257,39 @@ impl<K: Kept> Scratch<K> {
         self.set_text_len(0);
     }
 
-    /// Starts a path at a name in a mount. Paths stand first in the text, so that their positions stay below
-    /// `PATHS_BYTES_MAX`.
+    /// Starts a path at a position of the text, and drops what stands there. Paths stand first in the text, so that
+    /// their positions stay below `PATHS_BYTES_MAX`.
     #[inline(always)]
-    pub(crate) fn start_path(&mut self, vfsmount: u64, dentry: u64) {
+    pub(crate) fn start_path(&mut self, text_len: u32) {
+        self.set_text_len(text_len);
         self.set_path_total(0);
-        self.set_path_at(vfsmount, dentry);
+    }
+
+    /// What the walk has seen, in one number.
+    #[inline(always)]
+    pub(crate) fn path_trace(&self) -> u64 {
+        // SAFETY: a reference is readable.
+        unsafe { read_volatile(&raw const self.path_trace) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_path_trace(&mut self, trace: u64) {
+        // SAFETY: a mutable reference is writable.
+        unsafe { write_volatile(&raw mut self.path_trace, trace) };
+    }
+
+    /// The walk has seen this number.
+    #[inline(always)]
+    pub(crate) fn trace(&mut self, seen: u32) {
+        self.set_path_trace(path::traced(self.path_trace(), u64::from(seen)));
+    }
+
+    /// The walk has seen this address, which is a number only when it comes back from memory.
+    #[inline(always)]
+    pub(crate) fn trace_address(&mut self, address: u64) {
+        let before = self.path_trace();
+        self.set_path_trace(address);
+        self.set_path_trace(path::traced(before, self.path_trace()));
     }
 
     /// Where the path under construction goes on.
@@ -271,8 +338,8 @@ impl<K: Kept> Scratch<K> {
     /// Appends a dentry's name and a NUL to the path under construction, as long as the path has room. Branches are
     /// few on purpose: the verifier walks each of them at every step of every path.
     #[inline(always)]
-    pub(crate) fn push_name<R: Reader>(&mut self, dentry: R::Ptr, names: &NameOffsets) {
-        let len = u64::from(R::u32(dentry, names.len) & NAME_BYTES_MAX);
+    pub(crate) fn push_name<R: Reader>(&mut self, dentry: R::Ptr, head: &R::Head, names: &NameOffsets) {
+        let len = u64::from(R::head_u32(head, names.len) & NAME_BYTES_MAX);
         let total = u64::from(self.path_total()) + len + 1;
         self.set_path_total(total as u32);
         let at = u64::from(self.text_len());
@@ -294,7 +361,7 @@ impl<K: Kept> Scratch<K> {
                 store_word(to, 4, R::u64(dentry, names.inline + 32));
             }
         } else {
-            let name = R::u64(dentry, names.external);
+            let name = R::head_u64(head, names.external);
             // SAFETY: `len` is at most 255, and 256 bytes are there.
             unsafe { helper::bpf_probe_read_kernel(to.cast(), len as u32 + 1, name as *const _) };
         }

@@ -5,7 +5,7 @@ use crate::kernel::native_abi;
 use bytes::{Bytes, BytesMut};
 use collector_common::{
     ABI_AARCH32, ABI_AARCH64, ABI_IA32, ABI_X86_64, ExecRecord, ExitRecord, ForkRecord, Hook, Offsets,
-    PATH_TRUNCATED, PathLen, Record, RecordHeader, TaskRecord, missing,
+    PATH_RACED, PATH_TRUNCATED, PathLen, Record, RecordHeader, TaskRecord, missing,
 };
 use collector_core::event::{
     Abi, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
@@ -75,7 +75,8 @@ impl Converter {
         let mut abi = None;
         let (header, task, body) = match record {
             Record::Exec(record, text) => {
-                (&record.header, &record.task, KernelBody::Exec(self.exec(record, text, &mut truncated)))
+                let exec = self.exec(record, text, &mut truncated, &mut unseen);
+                (&record.header, &record.task, KernelBody::Exec(exec))
             }
             Record::Fork(record, _) => (&record.header, &record.task, KernelBody::Fork(fork(record))),
             Record::Exit(record, _) => (&record.header, &record.task, KernelBody::Exit(exit(record))),
@@ -93,10 +94,10 @@ impl Converter {
                 // A request of io_uring is made through no system call's ABI.
                 abi = abi_of(native_abi()).filter(|_| hook != Hook::UringOpen);
                 let open = self.open(record, text, &mut truncated);
-                if open::is_pathless(&open, record) {
-                    let field = Cow::Borrowed("open.path");
-                    unseen.push(Missing { field, reason: MissingReason::Unsupported });
-                }
+                unseen.extend(
+                    open::why_pathless(&open, record)
+                        .map(|reason| Missing { field: Cow::Borrowed("open.path"), reason }),
+                );
                 (&record.header, &record.task, KernelBody::Open(open))
             }
             Record::ExecFailed(record, text) => {
@@ -174,7 +175,13 @@ impl Converter {
     }
 
     /// The text's parts stand in the order that [`ExecRecord`] states; their sum was checked when it was parsed.
-    fn exec(&mut self, record: &ExecRecord, text: &[u8], truncated: &mut Vec<Truncated>) -> Exec {
+    fn exec(
+        &mut self,
+        record: &ExecRecord,
+        text: &[u8],
+        truncated: &mut Vec<Truncated>,
+        unseen: &mut Vec<Missing>,
+    ) -> Exec {
         let mut rest = text;
         let mut part = |len: u32| {
             let (part, behind) = rest.split_at((len as usize).min(rest.len()));
@@ -187,26 +194,30 @@ impl Converter {
             (part(record.filename_len), part(record.interp_len), part(record.argv_len));
         let has = |bit| record.header.missing & bit == 0;
         let mut path_of = |this: &mut Self, names: &[u8], len: PathLen, field: &'static str| {
+            if len.flags & PATH_RACED != 0 {
+                unseen.push(Missing { field: Cow::Borrowed(field), reason: MissingReason::Raced });
+                return None;
+            }
             if len.flags & PATH_TRUNCATED != 0 {
                 truncated.push(Truncated { field: Cow::Borrowed(field), original_len: u64::from(len.total) });
             }
-            this.path(names)
+            Some(this.path(names))
         };
         let script = (record.script != 0 && has(missing::EXEC_SCRIPT)).then(|| Script {
-            path: Some(path_of(self, script_path, record.script_path, "exec.script.path")),
+            path: path_of(self, script_path, record.script_path, "exec.script.path"),
             dev: Some(record.script_dev),
             ino: Some(record.script_ino),
         });
         let file = has(missing::EXEC_PATH);
         let event = Exec {
             filename: has(missing::EXEC_FILENAME).then(|| self.text(without_nul(filename))),
-            path: file.then(|| path_of(self, path, record.path, "exec.path")),
+            path: file.then(|| path_of(self, path, record.path, "exec.path")).flatten(),
             dev: file.then_some(record.task.exe_dev),
             ino: file.then_some(record.task.exe_ino),
             script,
             interp: (record.script != 0 && has(missing::EXEC_INTERP)).then(|| self.text(without_nul(interp))),
             argv: has(missing::EXEC_ARGV).then(|| self.text(argv)),
-            cwd: has(missing::EXEC_CWD).then(|| path_of(self, cwd, record.cwd, "exec.cwd")),
+            cwd: has(missing::EXEC_CWD).then(|| path_of(self, cwd, record.cwd, "exec.cwd")).flatten(),
             fileless: file.then_some(record.nlink == 0),
             old_tid: (record.old_tid != record.task.pid).then_some(record.old_tid),
         };

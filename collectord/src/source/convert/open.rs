@@ -2,10 +2,10 @@
 
 use super::{Converter, without_nul};
 use collector_common::{
-    ExecFailedRecord, FAILED_ARGV_CUT, OPEN_CREATED, OPEN_DIRECT, OpenRecord, PATH_BYTES_MAX, PATH_TRUNCATED,
-    PATH_UNREACHABLE, missing,
+    ExecFailedRecord, FAILED_ARGV_CUT, OPEN_CREATED, OPEN_DIRECT, OpenRecord, PATH_BYTES_MAX, PATH_RACED,
+    PATH_TRUNCATED, PATH_UNREACHABLE, missing,
 };
-use collector_core::event::{Errno, ExecFailed, Open, OpenFlags, Truncated};
+use collector_core::event::{Errno, ExecFailed, MissingReason, Open, OpenFlags, Truncated};
 use std::borrow::Cow;
 
 /// `ENAMETOOLONG`
@@ -29,7 +29,8 @@ impl Converter {
             cut("open.requested", u64::from(PATH_BYTES_MAX));
         }
         Open {
-            path: (file && !is_nameless(record, path)).then(|| self.path(path)),
+            path: (file && record.path.flags & PATH_RACED == 0 && !is_nameless(record, path))
+                .then(|| self.path(path)),
             requested: (!requested.is_empty()).then(|| self.text(without_nul(requested))),
             flags,
             mode: flags.filter(|flags| flags.has_mode()).map(|_| record.mode),
@@ -69,9 +70,12 @@ fn is_nameless(record: &OpenRecord, path: &[u8]) -> bool {
     record.path.flags & PATH_UNREACHABLE != 0 && path.iter().all(|&byte| byte == 0)
 }
 
-/// Whether an open that came out well has no path, and not because reading it failed.
-pub(super) fn is_pathless(open: &Open, record: &OpenRecord) -> bool {
-    open.fd.is_some() && open.path.is_none() && record.header.missing & missing::OPEN_PATH == 0
+/// Why an open that came out well has no path, if not because reading it failed.
+pub(super) fn why_pathless(open: &Open, record: &OpenRecord) -> Option<MissingReason> {
+    let pathless =
+        open.fd.is_some() && open.path.is_none() && record.header.missing & missing::OPEN_PATH == 0;
+    let raced = record.path.flags & PATH_RACED != 0;
+    pathless.then_some(if raced { MissingReason::Raced } else { MissingReason::Unsupported })
 }
 
 #[cfg(test)]
@@ -79,7 +83,7 @@ mod tests {
     use super::super::fixtures::{event, exec_failed, leaf_first, open};
     use super::*;
     use collector_common::Hook;
-    use collector_core::event::{Abi, KernelBody, KernelEvent, MissingReason};
+    use collector_core::event::{Abi, KernelBody, KernelEvent};
 
     fn open_of(event: &KernelEvent) -> &Open {
         let KernelBody::Open(open) = &event.body else { panic!("{event:?}") };
@@ -157,6 +161,16 @@ mod tests {
         assert_eq!((&open_of(&event).path, open_of(&event).ino), (&None, Some(77)));
         assert_eq!(event.missing[0].field, "open.path");
         assert_eq!(event.missing[0].reason, MissingReason::Unsupported);
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_at_each_look_has_no_path_and_says_so() {
+        let event = event(&open(b"", b"name\0", |record| record.path.flags = PATH_RACED));
+        assert_eq!((&open_of(&event).path, open_of(&event).ino), (&None, Some(77)));
+        assert_eq!(
+            (event.missing[0].field.as_ref(), event.missing[0].reason),
+            ("open.path", MissingReason::Raced)
+        );
     }
 
     #[test]

@@ -140,6 +140,19 @@ fn cut_paths_and_arguments_say_their_original_lengths() {
 }
 
 #[test]
+fn paths_that_were_renamed_at_each_look_are_left_out_and_named() {
+    let parts = ExecParts { path: Vec::new(), cwd: Vec::new(), ..ExecParts::sleep() };
+    let event = event(&parts.record(|record| {
+        record.path.flags = PATH_RACED;
+        record.cwd.flags = PATH_RACED;
+    }));
+    let exec = exec_of(&event);
+    assert_eq!((&exec.path, &exec.cwd, exec.ino), (&None, &None, Some(1234)));
+    let told: Vec<_> = event.missing.iter().map(|missing| (missing.field.as_ref(), missing.reason)).collect();
+    assert_eq!(told, [("exec.path", MissingReason::Raced), ("exec.cwd", MissingReason::Raced)]);
+}
+
+#[test]
 fn a_path_that_ends_at_a_detached_mount_is_not_cut() {
     let record = ExecParts::sleep().record(|record| record.path.flags = collector_common::PATH_UNREACHABLE);
     assert_eq!(truncated_names(&event(&record)), []);
