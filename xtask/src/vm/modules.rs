@@ -13,8 +13,12 @@ use std::process::Command;
 /// Where init finds them.
 pub(crate) const FOLDER: &str = "/modules";
 /// Network devices for namespaces, and sockets to a virtual machine's host. None needs another module.
-const MODULES: [&str; 3] =
-    ["kernel/drivers/net/dummy.ko", "kernel/drivers/net/veth.ko", "kernel/net/vmw_vsock/vsock.ko"];
+const MODULES: [&str; 4] = [
+    "kernel/drivers/net/dummy.ko",
+    "kernel/drivers/net/veth.ko",
+    "kernel/fs/overlayfs/overlay.ko",
+    "kernel/net/vmw_vsock/vsock.ko",
+];
 
 /// The archive of an image's modules; a package without modules gives an empty one, and tests find out by trying.
 pub(crate) fn archive(image: &Image) -> Result<Vec<u8>> {
