@@ -91,7 +91,9 @@ fn told(stream: &Stream, pids: &BTreeSet<u64>) -> Result<BTreeMap<(u64, Attempt)
         let mut later = String::new();
         if errno == "EINPROGRESS" {
             let cookie = event.number("connect.socket_cookie")?;
-            let result = results.remove(&cookie).with_context(|| format!("no result of {}", event.0))?;
+            let result = results.remove(&cookie).with_context(|| {
+                format!("no result of {}; runs skipped: {:?}", event.0, stream.summed("missed"))
+            })?;
             let ends = ["local", "remote"].map(|name| end(result.find(&format!("connect_result.{name}"))));
             ensure!(ends == [local.clone(), remote.clone()], "{} is of {}", result.0, event.0);
             ensure!(result.number("ktime_ns")? >= event.number("ktime_ns")?, "{} {}", result.0, event.0);
