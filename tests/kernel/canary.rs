@@ -1,13 +1,11 @@
 //! The canary: the daemon's own opens show that its hooks are there, once, and are never told.
 
 use crate::rig::Rig;
-use crate::watch::watched;
+use crate::watch::{Stream, Watch};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use std::io::Read as _;
 use std::process::Stdio;
-use std::thread::sleep;
-use std::time::Duration;
 
 crate::tests![
     a_canary_comes_back_and_is_never_told,
@@ -16,39 +14,41 @@ crate::tests![
     a_hook_that_is_there_twice_is_told,
 ];
 
-/// Time for some flights of a canary every 20 ms.
-const FLIGHTS: Duration = Duration::from_millis(300);
-
-fn internal_with(rig: &Rig, args: &[&str]) -> Result<u64> {
-    let (_, stream) = watched(rig, args, || {
-        sleep(FLIGHTS);
-        Ok(())
-    })?;
-    stream.none_from_the_collector()?;
-    let told = stream.lines.iter().any(|line| line.0.to_string().contains("canary"));
-    ensure!(!told, "an event of the canary, or a fault");
-    stream.summed("internal")
-}
-
 /// Of opens alone: forks for the process table are internal too.
 const OPENS: [&str; 2] = ["--events", "open"];
 
+/// A watch whose canary flies, and another without one that sees it fly four times: their streams.
+fn flown(rig: &Rig, filters: &[&str]) -> Result<(Stream, Stream)> {
+    let flier = Watch::start(rig, &[&OPENS[..], &["--canary", "20ms"], filters].concat())?;
+    let pid = flier.pid().to_string();
+    let mut observer = Watch::start(rig, &[&OPENS[..], &["--canary", "off", "--pid", &pid]].concat())?;
+    observer.until(4, "collectord-canary")?;
+    let (observer, flier) = (observer.stop()?, flier.stop()?);
+    flier.none_from_the_collector()?;
+    observer.none_from_the_collector()?;
+    let told = flier.lines.iter().any(|line| line.0.to_string().contains("canary"));
+    ensure!(!told, "an event of the canary, or a fault");
+    Ok((flier, observer))
+}
+
 fn a_canary_comes_back_and_is_never_told(rig: &Rig) -> Result<()> {
-    let with = internal_with(rig, &[&OPENS[..], &["--canary", "20ms", "--comm", "nobody"]].concat())?;
-    // Twice each time, through openat and openat2; how often depends on the machine.
+    let (flier, _) = flown(rig, &["--comm", "nobody"])?;
+    let with = flier.summed("internal")?;
     ensure!(with >= 4, "{with} internal events");
     Ok(())
 }
 
 fn no_filter_holds_a_canary_back(rig: &Rig) -> Result<()> {
     let filters = ["--uid", "4711", "--comm", "nobody", "--path-prefix", "/nowhere", "--writes", "--failed"];
-    let with = internal_with(rig, &[&OPENS[..], &["--canary", "20ms"], &filters].concat())?;
+    let (flier, _) = flown(rig, &filters)?;
+    let with = flier.summed("internal")?;
     ensure!(with >= 4, "{with} internal events");
     Ok(())
 }
 
 fn without_a_canary_nothing_is_opened(rig: &Rig) -> Result<()> {
-    let without = internal_with(rig, &[&OPENS[..], &["--canary", "off", "--comm", "nobody"]].concat())?;
+    let (_, observer) = flown(rig, &["--comm", "nobody"])?;
+    let without = observer.summed("internal")?;
     ensure!(without == 0, "{without} internal events");
     Ok(())
 }

@@ -80,6 +80,18 @@ impl Watch {
         lines.len()
     }
 
+    /// Waits for so many lines with this text in them.
+    pub(crate) fn until(&mut self, lines: usize, text: &str) -> Result<()> {
+        let mut seen = 0;
+        while seen < lines {
+            let line = self.process.line(limits::act())?;
+            let line = line.with_context(|| format!("it ended after {seen} lines with {text:?}"))?;
+            seen += usize::from(String::from_utf8_lossy(&line).contains(text));
+            self.raw.extend(line);
+        }
+        Ok(())
+    }
+
     /// SIGINT, then everything to the end.
     pub(crate) fn stop(self) -> Result<Stream> {
         self.process.signal(Signal::SIGINT)?;

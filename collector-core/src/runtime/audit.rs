@@ -5,7 +5,7 @@ use super::batcher::Batcher;
 use super::books::SourceBooks;
 use super::life::Registered;
 use super::live::Live;
-use crate::accounting::{Imbalance, SourceAccount};
+use crate::accounting::{ClassAccount, Imbalance, SourceAccount};
 use crate::event::{CollectionEvent, ErrorCode, ErrorEvent, EventClass};
 use crate::health::Condition;
 use std::time::{Duration, SystemTime};
@@ -76,15 +76,11 @@ impl Audit {
             // What a source had in hand when it failed is booked at the end.
             let idle = audited.still >= STILL_LOOKS && live.source(index).failures() == 0;
             for (&class, account) in &whole {
-                let result = match idle {
-                    // Still in a ring, or on their way: but nothing comes any more.
-                    true if account.in_ring > 0 => {
-                        let mut empty = account.clone();
-                        empty.in_ring = 0;
-                        empty.check()
-                    }
-                    true => account.check(),
-                    false => account.check_running(),
+                let result = if idle {
+                    // What was still in a ring has been read by now: nothing comes any more.
+                    ClassAccount { in_ring: 0, ..account.clone() }.check()
+                } else {
+                    account.check_running()
                 };
                 if let Err(imbalance) = result
                     && !audited.told.contains(&(class, imbalance.equation))
@@ -131,7 +127,6 @@ impl Batcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::ClassAccount;
     use crate::config::CollectorConfig;
     use crate::runtime::books::Fate;
     use crate::source::{EventSource, SourceCaps};
