@@ -86,6 +86,21 @@ impl Output {
         })
     }
 
+    /// The test whose result has not come.
+    pub(crate) fn unfinished(&self) -> Option<&str> {
+        self.open.as_deref()
+    }
+
+    /// The program was broken off; another one goes on with what is left. A test that is blamed for it has failed.
+    pub(crate) fn broken_off(&mut self, blamed: Option<&str>, now: Instant) {
+        if let Some(name) = blamed {
+            self.record(name, Outcome::Failed, now);
+        }
+        self.open = None;
+        self.before = None;
+        self.closed = Some(self.counted);
+    }
+
     fn record(&mut self, name: &str, outcome: Outcome, now: Instant) {
         self.open = None;
         if let Some(before) = self.before.replace(now) {
@@ -172,6 +187,28 @@ mod tests {
         let lost = Output::read("test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
         assert!(lost.disagreement().is_some());
         assert!(Output::read("test a ... ok\n").disagreement().is_some());
+    }
+
+    #[test]
+    fn a_program_goes_on_where_one_was_broken_off() {
+        let (mut output, now) =
+            (Output::read("running 3 tests\ntest a ... ok\ntest b ...\n"), Instant::now());
+        assert_eq!(output.unfinished(), Some("b"));
+        output.broken_off(None, now);
+        for line in ["running 2 tests", "test b ... ok", "test c ... ignored (why)"] {
+            output.line(line, now);
+        }
+        output.line("test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out", now);
+        assert_eq!(output.closed, Some(Counts { passed: 2, failed: 0, skipped: 1 }));
+        assert_eq!(output.disagreement(), None);
+    }
+
+    #[test]
+    fn a_test_that_is_blamed_has_failed() {
+        let mut output = Output::read("running 1 test\ntest a ...\n");
+        output.broken_off(Some("a"), Instant::now());
+        assert_eq!(output.tests["a"], Outcome::Failed);
+        assert_eq!(output.disagreement(), None);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct KernelRun {
     counts: Counts,
     /// Why the run is not whole.
     problem: Option<String>,
+    /// When its machine died and went on in a further boot.
+    deaths: Vec<String>,
 }
 
 impl KernelRun {
@@ -34,7 +36,15 @@ impl KernelRun {
             }
             _ => None,
         });
-        Self { kernel, tests: output.tests, skips: output.skips, times: output.times, counts, problem }
+        Self {
+            kernel,
+            tests: output.tests,
+            skips: output.skips,
+            times: output.times,
+            counts,
+            problem,
+            deaths: Vec::new(),
+        }
     }
 
     /// No test came to run.
@@ -46,7 +56,13 @@ impl KernelRun {
             times: Vec::new(),
             counts: Counts::default(),
             problem: Some(problem),
+            deaths: Vec::new(),
         }
+    }
+
+    pub(crate) fn with_deaths(mut self, deaths: Vec<String>) -> Self {
+        self.deaths = deaths;
+        self
     }
 
     /// Every test is skipped for the same reason.
@@ -55,7 +71,7 @@ impl KernelRun {
         let tests: BTreeMap<_, _> =
             skips.iter().map(|(name, reason)| (name.clone(), Outcome::Skipped(reason.clone()))).collect();
         let counts = Self::count(&tests);
-        Self { kernel, tests, skips, times: Vec::new(), counts, problem: None }
+        Self { kernel, tests, skips, times: Vec::new(), counts, problem: None, deaths: Vec::new() }
     }
 
     fn count(tests: &BTreeMap<String, Outcome>) -> Counts {
@@ -120,6 +136,7 @@ impl Report {
             ("steps", self.time_lines()),
             ("slowest", self.slowest_lines()),
             ("skipped", self.skip_lines()),
+            ("machines that died and booted again", self.death_lines()),
             ("not as it should be", problems),
         ] {
             if !lines.is_empty() {
@@ -151,6 +168,14 @@ impl Report {
             }
         }
         problems
+    }
+
+    fn death_lines(&self) -> Vec<String> {
+        let of_run = |run: &KernelRun| {
+            let kernel = run.kernel.clone();
+            run.deaths.clone().into_iter().map(move |death| format!("{kernel}: {death}"))
+        };
+        self.kernels.iter().flat_map(of_run).collect()
     }
 
     fn time_lines(&self) -> Vec<String> {

@@ -14,6 +14,8 @@ use std::process::Command;
 /// Programs that the tests start by these names, taken from this machine with their libraries.
 const MACHINES_PROGRAMS: [&str; 3] = ["/usr/bin/true", "/usr/bin/sh", "/usr/bin/sleep"];
 const BUSYBOX: &str = "/usr/bin/busybox";
+/// Names of tests that have run in this machine before it died.
+const DONE: &str = "/collector/done";
 
 /// Builds the initramfs that runs the kernel tests with these arguments.
 pub(crate) fn initramfs(programs: &Programs, arguments: &[String], scratch: &Path) -> Result<Vec<u8>> {
@@ -55,6 +57,14 @@ pub(crate) fn initramfs(programs: &Programs, arguments: &[String], scratch: &Pat
     for library in libraries {
         archive.file(&in_usr(&text(&library)?), 0o755, &read(&library)?)?;
     }
+    archive.finish()
+}
+
+/// The tests that need not run, as an archive of their own.
+pub(crate) fn done<'a>(names: impl Iterator<Item = &'a String>) -> Result<Vec<u8>> {
+    let mut archive = Archive::new();
+    let names: String = names.map(|name| format!("{name}\n")).collect();
+    archive.file(DONE, 0o644, names.as_bytes())?;
     archive.finish()
 }
 
@@ -131,7 +141,7 @@ ln -sf /proc/self/fd /dev/fd
 chmod 1777 /tmp
 ip link set lo up
 for module in {modules}/*.ko; do [ ! -f "$module" ] || insmod "$module" || echo "no $module"; done
-export COLLECTORD_BIN=/collector/collectord ACTOR_BIN=/collector/actor
+export COLLECTORD_BIN=/collector/collectord ACTOR_BIN=/collector/actor TESTS_DONE={DONE}
 /collector/kernel-tests --color never{arguments} </dev/null
 echo "{end} $?"
 poweroff -f

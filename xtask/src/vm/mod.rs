@@ -3,17 +3,18 @@
 mod cpio;
 mod guest;
 mod image;
+mod machine;
 mod modules;
 mod qemu;
 mod serial;
 mod sources;
 
-use crate::libtest::Output;
 use crate::programs::Programs;
 use crate::repo::Repo;
 use crate::report::KernelRun;
 use anyhow::{Context, Result};
-use qemu::{Accelerator, Boot, Ended};
+use machine::Machine;
+use qemu::Accelerator;
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -81,69 +82,9 @@ pub(crate) fn run(
     Ok(runs)
 }
 
-/// A kernel that dies before init is booted so often in all.
-const BOOTS_MAX: u32 = 3;
-
 fn on_suite(suite: &str, folder: &Path, guest: &[u8], accelerator: &mut Accelerator) -> Result<KernelRun> {
     fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
     let image = image::of_suite(suite, folder)?;
-    // The kernel unpacks archives one behind the other.
-    let initramfs = folder.join("initramfs.cpio");
-    fs::write(&initramfs, [guest, &modules::archive(&image)?].concat())
-        .with_context(|| format!("failed to write {}", initramfs.display()))?;
-    let short = image.release.split(['-', '+']).next().unwrap_or(&image.release).to_owned();
     println!("\nkernel {} (Debian {suite}) in QEMU", image.release);
-    // Of the last boot: one that KVM did not bring up has no tests.
-    let mut output = Output::default();
-    let mut boot_with = |accelerator| {
-        output = Output::default();
-        qemu::boot(accelerator, &image.vmlinuz, &initramfs, |line| {
-            show(&short, line);
-            output.line(line, Instant::now());
-        })
-    };
-    let mut boot = boot_with(*accelerator)?;
-    if *accelerator == Accelerator::Kvm && boot.init_after.is_none() {
-        println!("KVM does not boot here, so QEMU emulates (slower): {}", last_words(&boot));
-        *accelerator = Accelerator::Tcg;
-        boot = boot_with(*accelerator)?;
-    }
-    // Seen of Debian's 6.12 and 7.2: an int3 where the kernel patches its own code while it boots, under emulation.
-    for _ in 1..BOOTS_MAX {
-        if boot.init_after.is_some() {
-            break;
-        }
-        println!("{short} died before anything of ours ran, so it boots again: {}", last_words(&boot));
-        boot = boot_with(*accelerator)?;
-    }
-    let log = folder.join("serial.log");
-    fs::write(&log, boot.lines.join("\n")).with_context(|| format!("failed to write {}", log.display()))?;
-    let init_after =
-        boot.init_after.map_or("never".to_owned(), |time| format!("after {:.1} s", time.as_secs_f64()));
-    println!(
-        "init {init_after}, ended after {:.1} s ({accelerator:?}); whole output: {}",
-        boot.took.as_secs_f64(),
-        log.display()
-    );
-
-    let problem = match boot.ended {
-        Ended::Status(_) => None,
-        Ended::Early => Some(format!("the machine ended before its tests: {}", last_words(&boot))),
-        Ended::Deadline(max) => {
-            Some(format!("ended by xtask after {} s: {}", max.as_secs(), last_words(&boot)))
-        }
-    };
-    let status = if let Ended::Status(status) = boot.ended { Some(status) } else { None };
-    Ok(KernelRun::new(image.release, output, status, problem))
-}
-
-fn show(kernel: &str, line: &str) {
-    if !line.trim().is_empty() {
-        println!("{kernel} | {line}");
-    }
-}
-
-fn last_words(boot: &Boot) -> String {
-    let words = boot.lines.iter().rev().find(|line| !line.trim().is_empty());
-    words.map_or("it printed nothing".to_owned(), |line| format!("its last line: {line}"))
+    Machine { image: &image, folder, guest }.run(accelerator)
 }
