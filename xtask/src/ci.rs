@@ -21,7 +21,7 @@ pub(crate) fn run(repo: &Repo) -> ExitCode {
     report
         .step("doc", |_| cargo(repo, &["doc", "--workspace", "--no-deps", "--locked"], Some("-D warnings")));
     report.step("deny", |_| deny(repo));
-    suites::run(repo, Part::All, Machines::default(), &[], &mut report);
+    suites::run(repo, Part::All, &Machines::default(), &[], &mut report);
     report.close()
 }
 

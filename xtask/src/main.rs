@@ -65,6 +65,10 @@ enum Command {
         /// Also test on Debian 12's own 6.1 and on the newest kernel Debian has.
         #[arg(long)]
         matrix: bool,
+        /// Of the virtual machines only those of this Debian suite; can be given several times.
+        #[arg(long = "suite", value_name = "SUITE", conflicts_with = "matrix",
+              value_parser = clap::builder::PossibleValuesParser::new(vm::SUITES.into_iter().chain(vm::MATRIX_SUITES)))]
+        suites: Vec<String>,
         /// Run the virtual machines one after the other, not two at a time: each takes 1 GiB.
         #[arg(long)]
         one_by_one: bool,
@@ -107,13 +111,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bench(arguments) => bench::run(&repo, &arguments)?,
         Command::Load(load) => bench::load::run(&load)?,
         Command::Ci => return Ok(ci::run(&repo)),
-        Command::Test { part, setup, matrix, one_by_one, arguments } => {
+        Command::Test { part, setup, suites, matrix, one_by_one, arguments } => {
             let mut report = report::Report::default();
             if setup {
                 report.step("setup", |_| setup::install());
             }
-            let machines = vm::Machines { matrix, one_by_one };
-            suites::run(&repo, part, machines, &arguments, &mut report);
+            let machines = vm::Machines { suites, matrix, one_by_one };
+            suites::run(&repo, part, &machines, &arguments, &mut report);
             return Ok(report.close());
         }
     }

@@ -30,7 +30,7 @@ pub(crate) enum Part {
 }
 
 /// Runs parts into a report; a part that cannot run is a problem in it, and the others go on.
-pub(crate) fn run(repo: &Repo, part: Part, machines: Machines, arguments: &[String], report: &mut Report) {
+pub(crate) fn run(repo: &Repo, part: Part, machines: &Machines, arguments: &[String], report: &mut Report) {
     let wants = |wanted| part == wanted || part == Part::All;
     if wants(Part::Unit) {
         report.step("unit tests", |report| unit(repo, arguments, report));

@@ -21,27 +21,38 @@ use std::thread;
 use std::time::Instant;
 
 /// Which virtual machines, and how.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Machines {
+    /// These Debian suites alone; none named: those of CI.
+    pub(crate) suites: Vec<String>,
     /// Every kernel, not only those of CI.
     pub(crate) matrix: bool,
     /// One after the other, not two at a time.
     pub(crate) one_by_one: bool,
 }
 
+impl Machines {
+    fn suites(&self) -> Vec<&str> {
+        if !self.suites.is_empty() {
+            return self.suites.iter().map(String::as_str).collect();
+        }
+        SUITES.into_iter().chain(MATRIX_SUITES.into_iter().filter(|_| self.matrix)).collect()
+    }
+}
+
 /// Machines that run at once. On two cores, with others at work, CI's two took 564 s side by side and 665 s one after
 /// the other: tests wait more than they compute.
 const AT_ONCE: usize = 2;
 /// Suites whose newest cloud kernel is always tested: 5.10 and 6.12.
-const SUITES: [&str; 2] = ["bullseye", "bookworm-security"];
+pub(crate) const SUITES: [&str; 2] = ["bullseye", "bookworm-security"];
 /// Further ones of the whole matrix: 6.1 and the newest there is.
-const MATRIX_SUITES: [&str; 2] = ["bookworm", "sid"];
+pub(crate) const MATRIX_SUITES: [&str; 2] = ["bookworm", "sid"];
 
 /// Runs the tests on each kernel; one that cannot be fetched or booted is a run that broke, not a missing one.
 pub(crate) fn run(
     repo: &Repo,
     programs: &Programs,
-    machines: Machines,
+    machines: &Machines,
     arguments: &[String],
 ) -> Result<Vec<KernelRun>> {
     let folder = repo.target.join("vm");
@@ -51,8 +62,7 @@ pub(crate) fn run(
     println!("guest: {} MiB", archive.len() >> 20);
 
     let started = Instant::now();
-    let suites: Vec<&str> =
-        SUITES.into_iter().chain(MATRIX_SUITES.into_iter().filter(|_| machines.matrix)).collect();
+    let suites = machines.suites();
     let run = |suite: &str, mut accelerator: Accelerator| {
         let run = on_suite(suite, &folder.join(suite), &archive, &mut accelerator)
             .unwrap_or_else(|error| KernelRun::broken(suite, format!("{error:#}")));
@@ -87,4 +97,18 @@ fn on_suite(suite: &str, folder: &Path, guest: &[u8], accelerator: &mut Accelera
     let image = image::of_suite(suite, folder)?;
     println!("\nkernel {} (Debian {suite}) in QEMU", image.release);
     Machine { image: &image, folder, guest }.run(accelerator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_suites_are_tested_alone_and_the_matrix_is_all() {
+        let suites = |machines: Machines| machines.suites().join(" ");
+        assert_eq!(suites(Machines::default()), "bullseye bookworm-security");
+        let all = suites(Machines { matrix: true, ..Machines::default() });
+        assert_eq!(all, "bullseye bookworm-security bookworm sid");
+        assert_eq!(suites(Machines { suites: vec!["sid".to_owned()], ..Machines::default() }), "sid");
+    }
 }

@@ -35,8 +35,8 @@ impl Accelerator {
     fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            // One thread for all of a guest's CPUs. With a thread each, kernels that patch their own code (every attach to a
-            // tracepoint makes them) died of an int3 or a lockup about once in ten minutes.
+            // One thread for all of a guest's CPUs. Kernels patch their own code at each attach to a tracepoint; with a
+            // thread each, 6.12 died of it and 5.10 locked up after 7 minutes of tests, in one run of CI.
             Self::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max"],
         }
     }
