@@ -140,4 +140,6 @@ hooks! {
     Connect4 = 18: Network, CgroupSockAddr, "connect4", "connect4";
     /// A socket is about to be connected to an IPv6 address.
     Connect6 = 19: Network, CgroupSockAddr, "connect6", "connect6";
+    /// A cgroup was made.
+    CgroupMade = 20: Process, RawTracepoint, "cgroup_mkdir", "cgroup";
 }

@@ -78,6 +78,14 @@ offsets! {
     cgroup_level: ["cgroup.level"], optional;
     /// Their ids and its own, from the root on; pointers to them since 6.1, under another name.
     cgroup_ancestor_ids: ["cgroup.ancestor_ids"], optional;
+    /// The hierarchy it is in.
+    cgroup_root: ["cgroup.root"], optional;
+    /// 0 for the unified one.
+    cgroup_root_hierarchy: ["cgroup_root.hierarchy_id"], optional;
+    /// Its directory.
+    cgroup_directory: ["cgroup.kn"], optional;
+    /// The directory's inode number, which is the cgroup's id (5.5 and newer).
+    kernfs_node_id: ["kernfs_node.id"], optional;
     /// Threads that have not begun to exit.
     signal_live: ["signal_struct.live.counter"];
     /// SIGNAL_GROUP_EXIT and others.

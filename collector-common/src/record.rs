@@ -15,6 +15,8 @@ pub const PATH_STEPS_MAX: u32 = 64;
 pub const PATH_WALKS_MAX: u32 = 34;
 /// Most times that a path is walked before it is given up because it is renamed each time.
 pub const PATH_TRIES_MAX: u32 = 4;
+/// Most bytes of the path of a new cgroup, its NUL included: what the kernel gives its tracepoint.
+pub const CGROUP_PATH_BYTES_MAX: u32 = 1024;
 /// Longest name of one path component (`NAME_MAX`).
 pub const NAME_BYTES_MAX: u32 = 255;
 
@@ -325,6 +327,22 @@ pub struct ExecFailedRecord {
     pub argv_len: u32,
     /// [`FAILED_ARGV_CUT`].
     pub flags: u32,
+}
+
+/// A cgroup was made. Text: its path with its NUL.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct CgroupRecord {
+    /// Common to all records.
+    pub header: RecordHeader,
+    /// Who made it: pids, start and comm alone.
+    pub task: TaskRecord,
+    /// Its id.
+    pub id: u64,
+    /// Text bytes of the path, from the root of the hierarchy; 0: it could not be read.
+    pub path_len: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// A bit of [`RecordHeader::missing`] and the field it stands for.

@@ -2,7 +2,8 @@
 
 use crate::hook::Hook;
 use crate::record::{
-    ConnectRecord, ExecFailedRecord, ExecRecord, ExitRecord, ForkRecord, OpenRecord, RecordHeader,
+    CgroupRecord, ConnectRecord, ExecFailedRecord, ExecRecord, ExitRecord, ForkRecord, OpenRecord,
+    RecordHeader,
 };
 use zerocopy::FromBytes;
 
@@ -130,4 +131,6 @@ records! {
     Open = 6: OpenRecord, "open", text [path.len, requested_len];
     /// A call of exec failed.
     ExecFailed = 7: ExecFailedRecord, "exec_failed", text [filename_len, argv_len];
+    /// A cgroup was made.
+    CgroupMade = 8: CgroupRecord, "cgroup", text [path_len];
 }

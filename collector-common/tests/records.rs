@@ -5,9 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
 use collector_common::{
-    Config, ConnectRecord, DROP_REASONS, DecodeError, DropReason, ExecFailedRecord, ExecRecord, ExitRecord,
-    ForkRecord, Hook, Offsets, OpenRecord, PathLen, Record, RecordHeader, RecordKind, StreamSlot, TaskRecord,
-    missing,
+    CgroupRecord, Config, ConnectRecord, DROP_REASONS, DecodeError, DropReason, ExecFailedRecord, ExecRecord,
+    ExitRecord, ForkRecord, Hook, Offsets, OpenRecord, PathLen, Record, RecordHeader, RecordKind, StreamSlot,
+    TaskRecord, missing,
 };
 use std::collections::BTreeSet;
 use zerocopy::IntoBytes;
@@ -81,6 +81,15 @@ fn record(kind: RecordKind) -> Aligned {
                 path: PathLen { len: 11, total: 11, flags: 0 },
                 requested_len: 7,
                 ..OpenRecord::default()
+            };
+            Aligned::new(&[record.as_bytes(), text].concat())
+        }
+        RecordKind::CgroupMade => {
+            let text = b"/docker-a.scope\0";
+            let record = CgroupRecord {
+                header: header(kind, Hook::CgroupMade, text.len()),
+                path_len: 16,
+                ..CgroupRecord::default()
             };
             Aligned::new(&[record.as_bytes(), text].concat())
         }
@@ -358,6 +367,7 @@ fn no_bytes_make_parse_panic_or_give_text_that_is_not_there() {
             }
             Record::Open(record, text) => (record.header, RecordKind::Open.fixed_len(), text),
             Record::ExecFailed(record, text) => (record.header, RecordKind::ExecFailed.fixed_len(), text),
+            Record::CgroupMade(record, text) => (record.header, RecordKind::CgroupMade.fixed_len(), text),
         };
         assert_eq!(header.hook, hook as u16, "seed {seed}");
         assert_eq!(header.len as usize, fixed_len + text.len(), "seed {seed}");

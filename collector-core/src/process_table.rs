@@ -150,6 +150,13 @@ impl ProcessTable {
     pub fn apply(&mut self, event: &mut KernelEvent) {
         self.newest_ktime_ns = self.newest_ktime_ns.max(event.ktime_ns);
         self.expire();
+        if let KernelBody::CgroupMade(made) = &event.body {
+            // Nothing runs in it yet.
+            if let Some(host) = &mut self.host {
+                host.cgroup_made(made.id, &made.path);
+            }
+            return;
+        }
         let process = &event.process;
         // What is decided later tells its process as it was when it asked.
         let late = matches!(event.body, KernelBody::ConnectResult(_));
@@ -176,7 +183,8 @@ impl ProcessTable {
             | KernelBody::Connect(_)
             | KernelBody::ConnectResult(_)
             | KernelBody::Open(_)
-            | KernelBody::ExecFailed(_) => {}
+            | KernelBody::ExecFailed(_)
+            | KernelBody::CgroupMade(_) => {}
         }
     }
 

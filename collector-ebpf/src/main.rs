@@ -14,6 +14,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod cgroup;
 mod connect;
 mod datagram;
 mod exec;
@@ -235,6 +236,16 @@ pub fn connect6_direct(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 pub fn connect6_portable(ctx: SockAddrContext) -> i32 {
     datagram::connected::<Portable, true>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn cgroup_mkdir_direct(ctx: RawTracePointContext) -> i32 {
+    cgroup::record(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn cgroup_mkdir_portable(ctx: RawTracePointContext) -> i32 {
+    cgroup::record(&ctx)
 }
 
 /// Returns the caller's process id in the initial pid namespace: the loader runs it once by hand (`BPF_PROG_TEST_RUN`)

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 crate::tests![
     a_container_is_told_by_the_cgroup_of_its_processes,
+    a_container_that_is_gone_at_once_is_told_with_its_id,
     a_process_that_changes_its_cgroup_is_told_in_the_new_one,
     users_are_told_by_name,
     ancestors_are_told_nearest_first_and_only_when_asked_for,
@@ -54,6 +55,26 @@ fn a_container_is_told_by_the_cgroup_of_its_processes(rig: &Rig) -> Result<()> {
     let stream = watch.stop()?;
     check_cgroup(&stream, &early_act, &early_path, &early, Some("docker"))?;
     check_cgroup(&stream, &late_act, &late_path, &late, Some("podman"))
+}
+
+fn a_container_that_is_gone_at_once_is_told_with_its_id(rig: &Rig) -> Result<()> {
+    const CONTAINERS: u32 = 10;
+    let watch = Watch::start(rig, &[])?;
+    let mut acts = Vec::new();
+    for number in 0..CONTAINERS {
+        let id = some_id(100 + number);
+        let path = format!("/docker-{id}.scope");
+        let group = Group::new(&path)?;
+        acts.push((spawned_in(rig, &group)?, path, id));
+        // Here it is removed: nobody can find it by walking the hierarchy any more.
+        drop(group);
+    }
+    let stream = watch.stop()?;
+    stream.skip_if_blind("process", "cgroup-short-lived")?;
+    for (act, path, id) in &acts {
+        check_cgroup(&stream, act, path, id, Some("docker"))?;
+    }
+    Ok(())
 }
 
 fn a_process_that_changes_its_cgroup_is_told_in_the_new_one(rig: &Rig) -> Result<()> {

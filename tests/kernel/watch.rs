@@ -139,6 +139,16 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// Skips the test where the coverage says that this is not seen.
+    pub(crate) fn skip_if_blind(&self, class: &str, name: &str) -> Result<()> {
+        let coverage = self.lines.first().context("a stream has a first line")?;
+        let blind = coverage.find(&format!("classes.{class}.blind")).and_then(Value::as_array);
+        if blind.is_some_and(|blind| blind.iter().any(|blind| blind == name)) {
+            bail!(Skip(format!("the coverage says blind: {name}")));
+        }
+        Ok(())
+    }
+
     /// The kernel's events.
     pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
         self.lines.iter().filter(|line| !matches!(line.kind(), "coverage" | "loss" | "summary"))

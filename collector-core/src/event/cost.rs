@@ -50,6 +50,7 @@ fn kernel_text(event: &KernelEvent) -> usize {
         KernelBody::Exec(exec) => exec_text(exec),
         KernelBody::Open(open) => texts([&open.path, &open.requested]),
         KernelBody::ExecFailed(failed) => texts([&failed.filename, &failed.argv]),
+        KernelBody::CgroupMade(made) => made.path.as_bytes().len(),
         // These have none.
         KernelBody::Fork(_) | KernelBody::Exit(_) => 0,
         KernelBody::Connect(connect) => {

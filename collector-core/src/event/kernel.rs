@@ -224,6 +224,8 @@ pub enum KernelBody {
     Open(Open),
     /// A call of exec failed.
     ExecFailed(ExecFailed),
+    /// A cgroup was made.
+    CgroupMade(CgroupMade),
 }
 
 impl KernelBody {
@@ -237,6 +239,7 @@ impl KernelBody {
             Self::ConnectResult(_) => "connect_result",
             Self::Open(_) => "open",
             Self::ExecFailed(_) => "exec_failed",
+            Self::CgroupMade(_) => "cgroup",
         }
     }
 }
@@ -290,6 +293,15 @@ pub struct Script {
     pub dev: Option<u32>,
     /// Its inode.
     pub ino: Option<u64>,
+}
+
+/// A cgroup was made in the unified hierarchy; the event's process has made it. For the process table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupMade {
+    /// Its id.
+    pub id: u64,
+    /// Its path from the root of the hierarchy.
+    pub path: Text,
 }
 
 /// A process or thread was created; the event's process is the creator.
@@ -367,7 +379,10 @@ impl KernelEvent {
         let exec = match &self.body {
             KernelBody::Exec(exec) => Some(exec),
             KernelBody::Fork(_) | KernelBody::Exit(_) | KernelBody::ExecFailed(_) => None,
-            KernelBody::Connect(_) | KernelBody::ConnectResult(_) | KernelBody::Open(_) => return None,
+            KernelBody::Connect(_)
+            | KernelBody::ConnectResult(_)
+            | KernelBody::Open(_)
+            | KernelBody::CgroupMade(_) => return None,
         };
         let exe = exec
             .and_then(|exec| exec.path.as_ref())

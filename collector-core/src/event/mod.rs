@@ -20,8 +20,8 @@ pub use connect::{AddressFamily, Connect, ConnectOutcome, ConnectResult, Endpoin
 pub use errno::Errno;
 pub use identity::{Ancestor, Cgroup, Container, ContainerRuntime, ProcessIdentity};
 pub use kernel::{
-    Abi, EventClass, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
-    ProcessContext, Script, Truncated,
+    Abi, CgroupMade, EventClass, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason,
+    Namespaces, Origin, ProcessContext, Script, Truncated,
 };
 pub use open::{ExecFailed, Open, OpenFlags};
 pub use seed::{FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent};

@@ -55,6 +55,14 @@ impl JsonEncoder {
                 key!(out, "exec_failed");
                 object(out, |out| exec_failed(body, out));
             }
+            KernelBody::CgroupMade(body) => {
+                key!(out, "cgroup");
+                object(out, |out| {
+                    key!(out, "id");
+                    number(out, body.id);
+                    text_member!(out, "path", body.path.as_bytes());
+                });
+            }
         }
         derived.write(out);
         if !event.missing.is_empty() {

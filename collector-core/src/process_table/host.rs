@@ -16,6 +16,11 @@ pub trait HostLookup: fmt::Debug + Send {
     /// The cgroup with this id in the unified hierarchy; `None` where it cannot be found. It is asked again with the
     /// next event of that cgroup, so a `None` should be quick.
     fn cgroup(&mut self, id: u64) -> Option<Arc<Cgroup>>;
+
+    /// A cgroup was made, with this path from the root of the unified hierarchy. Told before anything runs in it.
+    fn cgroup_made(&mut self, id: u64, path: &Text) {
+        let _ = (id, path);
+    }
 }
 
 impl Entry {

@@ -6,6 +6,7 @@
 
 mod address;
 pub(crate) mod attempts;
+mod cgroup;
 mod datagram;
 mod followed;
 mod iteration;
@@ -18,6 +19,7 @@ mod scratch;
 
 pub(crate) use address::AddressScratch;
 pub(crate) use attempts::CALL_OVER;
+pub(crate) use cgroup::CgroupScratch;
 pub(crate) use datagram::{Datagram, is_new_flow};
 pub(crate) use followed::{follow, is_followed, unfollow};
 pub(crate) use iteration::Iteration;

@@ -67,6 +67,16 @@ impl Cgroups {
         found
     }
 
+    /// Learns a new cgroup. The kernel names it from the root of the whole hierarchy: in a cgroup namespace of its own, the
+    /// collector sees other names and finds it by a walk.
+    pub(super) fn made(&mut self, id: u64, path: &Text) {
+        let whole = self.mount.as_ref().is_some_and(|mount| mount.is_whole);
+        if whole && id != 0 && path.as_bytes().first() == Some(&b'/') {
+            self.absent.remove(&id);
+            self.keep(id, path.detached());
+        }
+    }
+
     /// Learns all cgroups; returns whether none can have been passed by.
     fn walk(&mut self, mount: &Mount) -> bool {
         self.walks += 1;
@@ -98,17 +108,20 @@ impl Cgroups {
     }
 
     fn learn(&mut self, id: u64, mount: &Mount, below: &[u8]) {
-        let walk = self.walks;
         if let Some((_, seen)) = self.known.get_mut(&id) {
-            *seen = walk;
+            *seen = self.walks;
             return;
         }
+        self.keep(id, Text::from(whole_path(&mount.root, below).as_slice()));
+    }
+
+    fn keep(&mut self, id: u64, path: Text) {
+        let walk = self.walks;
         if self.known.len() >= self.max {
             // Those that are gone make room; their last events were read long ago.
             self.known.retain(|_, (_, seen)| *seen + 1 >= walk);
         }
         if self.known.len() < self.max {
-            let path = Text::from(whole_path(&mount.root, below).as_slice());
             self.known.insert(id, (Arc::new(Cgroup::new(path)), walk));
         }
     }
@@ -154,7 +167,8 @@ mod tests {
     fn rig(root: &str) -> (TempDir, Cgroups) {
         let folder = tempfile::tempdir().unwrap();
         let dev = std::fs::metadata(folder.path()).unwrap().dev();
-        let mount = Mount { point: folder.path().to_owned(), root: root.as_bytes().to_vec(), dev };
+        let mount =
+            Mount { point: folder.path().to_owned(), root: root.as_bytes().to_vec(), dev, is_whole: true };
         (folder, Cgroups::new(Some(mount)))
     }
 
@@ -251,6 +265,23 @@ mod tests {
         cgroups.next_walk = None;
         cgroups.known.retain(|id, _| *id != last);
         assert_eq!(path(&mut cgroups, last).as_deref(), Some("/last"));
+    }
+
+    #[test]
+    fn one_that_the_kernel_told_needs_no_walk_and_may_be_gone() {
+        let (_folder, mut cgroups) = rig("/");
+        assert_eq!(path(&mut cgroups, u64::MAX), None);
+        cgroups.made(u64::MAX, &Text::from(&b"/docker-a.scope"[..]));
+        assert_eq!(path(&mut cgroups, u64::MAX).as_deref(), Some("/docker-a.scope"));
+        assert_eq!(cgroups.walks, 1);
+    }
+
+    #[test]
+    fn in_a_namespace_of_its_own_the_kernels_name_is_another_one() {
+        let (_folder, mut cgroups) = rig("/");
+        cgroups.mount.as_mut().unwrap().is_whole = false;
+        cgroups.made(u64::MAX, &Text::from(&b"/docker-a.scope"[..]));
+        assert_eq!(path(&mut cgroups, u64::MAX), None);
     }
 
     #[test]

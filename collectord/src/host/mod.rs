@@ -55,4 +55,8 @@ impl HostLookup for Host {
     fn cgroup(&mut self, id: u64) -> Option<Arc<Cgroup>> {
         self.cgroups.find(id)
     }
+
+    fn cgroup_made(&mut self, id: u64, path: &Text) {
+        self.cgroups.made(id, path);
+    }
 }

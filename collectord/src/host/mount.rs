@@ -15,7 +15,12 @@ pub(super) struct Mount {
     pub(super) root: Vec<u8>,
     /// Device number, as `stat` gives it.
     pub(super) dev: u64,
+    /// The hierarchy's own root is mounted there, whatever the collector's cgroup namespace calls it.
+    pub(super) is_whole: bool,
 }
+
+/// The id of the hierarchy's root, and so its directory's inode number.
+const ROOT_ID: u64 = 1;
 
 /// The mount that shows most of the hierarchy.
 pub(super) fn unified() -> Option<Mount> {
@@ -24,7 +29,10 @@ pub(super) fn unified() -> Option<Mount> {
         .split(|&byte| byte == b'\n')
         .filter_map(parsed)
         // Another file system may have been mounted over it.
-        .filter(|mount| std::fs::metadata(&mount.point).is_ok_and(|point| point.dev() == mount.dev))
+        .filter_map(|mount| {
+            let point = std::fs::metadata(&mount.point).ok()?;
+            (point.dev() == mount.dev).then(|| Mount { is_whole: point.ino() == ROOT_ID, ..mount })
+        })
         .collect();
     found.sort_by_key(|mount| mount.root.len());
     found.into_iter().next()
@@ -43,6 +51,7 @@ fn parsed(line: &[u8]) -> Option<Mount> {
         point: PathBuf::from(OsString::from_vec(unescaped(point))),
         root: unescaped(root),
         dev,
+        is_whole: false,
     })
 }
 

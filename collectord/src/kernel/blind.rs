@@ -15,6 +15,7 @@ pub fn blind_without(hook: Hook) -> Option<&'static str> {
         Hook::UringOpen => Some("io-uring-open"),
         Hook::UringSubmit | Hook::UringSubmitSqe => Some("io-uring-open-requested"),
         Hook::Connect4 | Hook::Connect6 => Some("udp-connect-other-abi"),
+        Hook::CgroupMade => Some("cgroup-short-lived"),
         Hook::SendMsg4 | Hook::SendMsg6 => Some("udp-sendmsg"),
     }
 }

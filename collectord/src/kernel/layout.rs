@@ -159,6 +159,7 @@ impl Layout {
     pub(super) fn has(&self, hook: Hook) -> bool {
         match hook {
             Hook::UringOpen => self.offsets.request_opcode != Offsets::ABSENT,
+            Hook::CgroupMade => self.offsets.kernfs_node_id != Offsets::ABSENT,
             Hook::UringSubmit | Hook::UringSubmitSqe => self.uring_submit == Some(hook),
             _ => true,
         }

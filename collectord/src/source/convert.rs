@@ -8,7 +8,7 @@ use collector_common::{
     PATH_RACED, PATH_TRUNCATED, PathLen, Record, RecordHeader, TaskRecord, missing,
 };
 use collector_core::event::{
-    Abi, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
+    Abi, CgroupMade, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
     ProcessContext, Script, Text, Truncated,
 };
 use std::borrow::Cow;
@@ -99,6 +99,11 @@ impl Converter {
                         .map(|reason| Missing { field: Cow::Borrowed("open.path"), reason }),
                 );
                 (&record.header, &record.task, KernelBody::Open(open))
+            }
+            Record::CgroupMade(record, text) => {
+                let path = self.text(without_nul(text));
+                let body = KernelBody::CgroupMade(CgroupMade { id: record.id, path });
+                (&record.header, &record.task, body)
             }
             Record::ExecFailed(record, text) => {
                 abi = abi_of(native_abi());

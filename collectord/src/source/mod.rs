@@ -39,7 +39,7 @@ pub struct KernelSourceOptions {
 }
 
 /// What the process table lives on.
-const TABLE_HOOKS: [Hook; 3] = [Hook::Exec, Hook::Fork, Hook::Exit];
+const TABLE_HOOKS: [Hook; 4] = [Hook::Exec, Hook::Fork, Hook::Exit, Hook::CgroupMade];
 
 /// The events of one class, read from the kernel's rings.
 ///
