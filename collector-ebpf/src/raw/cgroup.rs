@@ -4,7 +4,8 @@ use super::number::Number;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
-use collector_common::{CGROUP_PATH_BYTES_MAX, CgroupRecord, RecordKind};
+use collector_common::{CGROUP_PATH_BYTES_MAX, CgroupRecord, DropReason, RecordKind};
+use core::ptr::read_volatile;
 
 #[map]
 static CGROUP_SCRATCH: PerCpuArray<CgroupScratch> = PerCpuArray::with_max_entries(1, 0);
@@ -42,8 +43,12 @@ impl CgroupScratch {
     /// Writes record and path into the CPU's ring.
     #[inline(always)]
     pub(crate) fn emit(&mut self, number: Number, kind: RecordKind) {
-        // Cannot change the value; the verifier does not know what comes back from the map.
-        let path_len = self.record.path_len.min(CGROUP_PATH_BYTES_MAX);
+        // SAFETY: a reference is readable; volatile, so that the bound that the compiler knows is checked again: the
+        // verifier does not know what comes back from the map.
+        let path_len = unsafe { read_volatile(&raw const self.record.path_len) };
+        if path_len > CGROUP_PATH_BYTES_MAX {
+            return number.drop(DropReason::Oversize);
+        }
         let len = size_of::<CgroupRecord>() as u32 + path_len;
         number.fill(&mut self.record.header, kind, len);
         number.output((&raw const self.record).cast(), len);
