@@ -11,6 +11,7 @@ crate::tests![
     an_idle_watch_costs_less_than_promised,
     programs_names_each_program_and_its_hook,
     each_program_is_verified_within_its_bound,
+    no_hook_is_lost_to_the_verifier,
 ];
 
 /// Ticks of CPU time so far, in user and kernel mode.
@@ -88,5 +89,22 @@ fn each_program_is_verified_within_its_bound(rig: &Rig) -> Result<()> {
         bail!(Skip("this kernel does not tell verified instructions".to_owned()));
     }
     ensure!(told == programs.len(), "only {told} of {} programs have a count: {programs:?}", programs.len());
+    Ok(())
+}
+
+/// A hook that a verifier refuses is only named blind, and what needs it is skipped: so it is looked for here.
+fn no_hook_is_lost_to_the_verifier(rig: &Rig) -> Result<()> {
+    let programs = programs(rig)?;
+    for program in &programs {
+        let stem = |program: &Value| {
+            let name = program["program"].as_str().unwrap_or_default();
+            name.trim_end_matches("_direct").trim_end_matches("_portable").to_owned()
+        };
+        let own = stem(program);
+        let served = programs.iter().any(|other| stem(other) == own && other["loaded"] == true);
+        let refused = program["refused"].as_str().unwrap_or_default();
+        // What the kernel does not have has no error of the kernel's.
+        ensure!(served || !refused.contains("(os error"), "nothing serves {own}: {program}");
+    }
     Ok(())
 }
