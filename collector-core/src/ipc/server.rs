@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -25,6 +25,8 @@ use tracing::{error, warn};
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// At the end, how long answers that are under way may take.
 const GRACE: Duration = Duration::from_millis(150);
+/// At the end, how long the server is waited for in all, whatever holds it up.
+const END_MAX: Duration = Duration::from_secs(1);
 
 /// A server that was set up and waits for the run.
 #[derive(Debug)]
@@ -93,15 +95,19 @@ impl RunningServer {
         self.stop.cancel();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, not for ever.
     pub(crate) async fn ended(mut self) -> IpcReport {
         self.stop.cancel();
-        let failed = match self.task.join_next().await {
-            Some(Err(failure)) => {
+        let failed = match timeout(END_MAX, self.task.join_next()).await {
+            Ok(Some(Err(failure))) => {
                 error!(%failure, "the IPC server failed");
                 true
             }
-            _ => false,
+            Ok(_) => false,
+            Err(_) => {
+                error!(waited = ?END_MAX, "the IPC server did not end in time and is left behind");
+                true
+            }
         };
         self.counters.report(failed)
     }
@@ -178,5 +184,20 @@ impl Server {
     fn access(&self, stream: &UnixStream) -> Option<Access> {
         let peer = Peer::of(stream.peer_cred().ok()?);
         peer.access(nix::unistd::geteuid().as_raw(), self.socket.group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_end_is_left_behind_and_reported() {
+        let mut task = JoinSet::new();
+        task.spawn(std::future::pending());
+        let server = RunningServer { stop: CancellationToken::new(), counters: Arc::default(), task };
+        let begun = Instant::now();
+        assert!(server.ended().await.failed);
+        assert_eq!(begun.elapsed(), END_MAX);
     }
 }

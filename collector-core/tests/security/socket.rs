@@ -1,6 +1,7 @@
 //! The socket's place in the file system.
 
 use crate::rig::{Client, Rig, Setting};
+use crate::support::DEADLINE;
 use crate::wire::Message;
 use collector_core::{Collector, CollectorConfig, IpcError, IpcOptions};
 use std::fs::{self, Permissions};
@@ -178,6 +179,40 @@ fn two_that_begin_at_once_do_not_both_serve() {
         });
         assert_eq!(begun.iter().filter(|result| result.is_ok()).count(), 1);
     }
+}
+
+/// Whoever can open the folder can lock it, also for ever: a group's members can.
+#[test]
+fn a_lock_on_the_folder_holds_up_neither_the_start_nor_the_end() {
+    let (folder, socket) = place();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let held = fs::File::open(folder.path()).unwrap();
+    held.lock().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = socket.clone();
+    std::thread::spawn(move || {
+        let begun = serve(&server);
+        let is_there = server.exists();
+        drop(begun.unwrap());
+        tell.send((is_there, server.exists())).unwrap();
+    });
+    assert_eq!(told.recv_timeout(DEADLINE), Ok((true, false)));
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Only the owner can open that file, so this is another collector of the same user that hangs.
+#[test]
+fn a_lock_that_is_held_for_ever_is_an_error_in_the_end() {
+    let (folder, socket) = place();
+    let lock = folder.path().join(".collector.sock.lock");
+    let held = fs::File::create(&lock).unwrap();
+    held.lock().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(serve(&socket).map(drop)));
+    let error = told.recv_timeout(DEADLINE).unwrap().unwrap_err();
+    assert!(error.to_string().starts_with("failed to lock "), "{error}");
+    drop(held);
 }
 
 #[test]
