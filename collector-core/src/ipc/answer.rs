@@ -20,7 +20,7 @@ use crate::source::SourceCaps;
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// What a client that only wants to know whether it is understood puts into a task's metadata.
@@ -44,8 +44,11 @@ pub(super) struct Answers {
     /// When the server began, `CLOCK_BOOTTIME`.
     pub(super) began_ns: u64,
     pub(super) stop: CancellationToken,
-    blocking: Semaphore,
+    turns: Arc<Semaphore>,
 }
+
+/// The right to one of the few tasks that block a thread. It ends with that task, also if nobody waits for it any more.
+struct Turn(OwnedSemaphorePermit);
 
 /// Success, or what the client is told instead.
 type Outcome = Result<DetectionResult, String>;
@@ -60,8 +63,8 @@ impl Answers {
         stop: CancellationToken,
     ) -> Self {
         let began_ns = super::time::Clocks::now().boottime_ns;
-        let blocking = Semaphore::new(BLOCKING_TASKS_MAX);
-        Self { caps, view, recent, options, component, began_ns, stop, blocking }
+        let turns = Arc::new(Semaphore::new(BLOCKING_TASKS_MAX));
+        Self { caps, view, recent, options, component, began_ns, stop, turns }
     }
 
     /// The answer's bytes; `Err` is an answer too, after which the connection is of no use.
@@ -140,9 +143,11 @@ impl Answers {
         hash: Option<Limits>,
     ) -> Outcome {
         let filter = filter::Processes::new(task.process_filter).map_err(|error| error.to_string())?;
+        // Before the table is asked for: no more copies of it than tasks that can use one.
+        let turn = self.turn().await;
         let table = self.view.live().await.map_err(|error| error.to_string())?;
         let told = self.recent.processes();
-        let fitted: Fitted<ProcessRecord> = self
+        let fitted: Fitted<ProcessRecord> = turn
             .blocking(move || {
                 let mut recorder = Recorder::new(hash);
                 let processes = select(known(table, told), &filter);
@@ -167,7 +172,8 @@ impl Answers {
         }
         let limits = self.limits(access);
         let path = executable_path.clone();
-        let hash: Result<String, HashError> = self.blocking(move || hash_path(&path, &limits, || {})).await?;
+        let work = move || hash_path(&path, &limits, || {});
+        let hash: Result<String, HashError> = self.turn().await.blocking(work).await?;
         let mut result = HashResult { algorithm: "sha256".to_owned(), ..HashResult::default() };
         // A path that was refused for its length is not repeated.
         result.file_path =
@@ -194,7 +200,7 @@ impl Answers {
     async fn performance(&self, task: DetectionTask) -> Outcome {
         let filter = filter::Performance::new(task.performance_filter).map_err(|error| error.to_string())?;
         let (component, recent, began_ns) = (self.component.clone(), Arc::clone(&self.recent), self.began_ns);
-        let own = self.blocking(move || own_metrics(&component, &recent, began_ns)).await?;
+        let own = self.turn().await.blocking(move || own_metrics(&component, &recent, began_ns)).await?;
         let told = self.recent.performance().into_iter();
         let told = told
             .filter(|kept| filter.allow(&kept.event))
@@ -258,12 +264,22 @@ impl Answers {
         }
     }
 
-    /// Runs work that blocks its thread, a few at one time.
+    /// Waits for a turn.
+    async fn turn(&self) -> Turn {
+        Turn(Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed"))
+    }
+}
+
+impl Turn {
+    /// Runs work that blocks its thread.
     async fn blocking<T: Send + 'static>(
-        &self,
+        self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, String> {
-        let _turn = self.blocking.acquire().await.expect("the semaphore is never closed");
+        let work = move || {
+            let _until_done = self;
+            work()
+        };
         tokio::task::spawn_blocking(work).await.map_err(|_| "The task failed inside the collector".to_owned())
     }
 }
@@ -338,3 +354,6 @@ fn performance_record(number: u64, event: crate::PerformanceEvent) -> Performanc
         collection_time: epoch_millis(event.timestamp),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,4 +37,3 @@ pub use recent::{IPC_RECENT_BYTES_MAX, IPC_RECENT_EVENTS_MAX, IPC_TOLD_PROCESSES
 pub use report::IpcReport;
 pub(crate) use server::{IpcTap, ReadyServer, RunningServer};
 pub(crate) use socket::BoundSocket;
-pub(crate) use view::ProcessQuery;

@@ -6,16 +6,17 @@ use super::peer::{Access, Peer};
 use super::recent::RecentEvents;
 use super::report::{Counters, IpcReport};
 use super::socket::BoundSocket;
-use super::view::{ProcessQuery, ProcessView};
+use super::view::{ProcessQueries, ProcessView};
 use super::{IpcOptions, log_interval::LogInterval};
 use crate::event::CollectionEvent;
+use crate::process_table::ProcessTable;
 use crate::source::SourceCaps;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,7 @@ pub(crate) struct ReadyServer {
 #[derive(Debug)]
 pub(crate) struct IpcTap {
     recent: Arc<RecentEvents>,
-    queries: mpsc::Receiver<ProcessQuery>,
+    queries: ProcessQueries,
 }
 
 /// A server at work.
@@ -57,14 +58,13 @@ impl IpcTap {
         self.recent.take(events);
     }
 
-    /// Waits for a question about the processes; for ever if none can come any more.
-    pub(crate) async fn asked(tap: &mut Option<Self>) -> ProcessQuery {
-        if let Some(tap) = tap
-            && let Some(query) = tap.queries.recv().await
-        {
-            return query;
-        }
-        std::future::pending().await
+    /// Answers one question about the processes; pending if there is none, or it is not time for one.
+    pub(crate) fn poll_answer(
+        tap: &mut Option<Self>,
+        cx: &mut Context<'_>,
+        processes: &ProcessTable,
+    ) -> Poll<()> {
+        tap.as_mut().map_or(Poll::Pending, |tap| tap.queries.poll_answer(cx, processes))
     }
 }
 

@@ -11,7 +11,7 @@ use super::stop::{EndReason, Phase};
 use super::untold::Untold;
 use crate::event::{CollectionEvent, CoverageEvent};
 use crate::health::Condition;
-use crate::ipc::{IpcTap, ProcessQuery};
+use crate::ipc::IpcTap;
 use crate::subscription::{EventBatch, Subscribers};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -55,8 +55,8 @@ enum Step {
     HandOn,
     /// The stream pauses.
     Flush,
-    /// A client asks about the processes.
-    Asked(ProcessQuery),
+    /// A client was told of the processes.
+    Answered,
     /// It is time to look at the books.
     Heartbeat,
     PhaseChanged,
@@ -73,9 +73,8 @@ impl Batcher {
                 Step::Received { source, from } => self.admit(source, from).await,
                 Step::HandOn => self.hand_on().await,
                 Step::Flush => self.flush().await,
-                Step::Asked(query) => query.answer(self.admission.processes()),
                 Step::Heartbeat => self.audit().await,
-                Step::PhaseChanged => {}
+                Step::Answered | Step::PhaseChanged => {}
             }
         }
         self.intake.close();
@@ -102,16 +101,20 @@ impl Batcher {
         let hand_on_when_idle = !self.batch.is_empty() && self.batch.waits_for_nothing();
         let flush_when_idle = self.batch.is_empty() && self.unflushed;
         let (from, room) = (self.batch.len(), self.room());
-        let turn = poll_fn(|cx| match self.intake.poll_turn(cx, &mut self.books, self.batch.tail(), room) {
-            Poll::Ready(source) => Poll::Ready(Step::Received { source, from }),
-            Poll::Pending if hand_on_when_idle => Poll::Ready(Step::HandOn),
-            Poll::Pending if flush_when_idle => Poll::Ready(Step::Flush),
-            Poll::Pending => Poll::Pending,
+        let turn = poll_fn(|cx| {
+            // First, or a flood would keep clients waiting for ever; they have a share of the time and no more.
+            if IpcTap::poll_answer(&mut self.ipc, cx, self.admission.processes()).is_ready() {
+                return Poll::Ready(Step::Answered);
+            }
+            match self.intake.poll_turn(cx, &mut self.books, self.batch.tail(), room) {
+                Poll::Ready(source) => Poll::Ready(Step::Received { source, from }),
+                Poll::Pending if hand_on_when_idle => Poll::Ready(Step::HandOn),
+                Poll::Pending if flush_when_idle => Poll::Ready(Step::Flush),
+                Poll::Pending => Poll::Pending,
+            }
         });
         tokio::select! {
             biased;
-            // First, or a flood would keep clients waiting for ever; there are few.
-            query = IpcTap::asked(&mut self.ipc) => Step::Asked(query),
             () = Audit::is_due(&mut self.audit) => Step::Heartbeat,
             step = turn => step,
             () = async { sleep_until(due_at.expect("polled only if set")).await }, if due_at.is_some() => Step::HandOn,
