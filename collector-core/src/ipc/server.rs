@@ -62,7 +62,7 @@ impl IpcTap {
     pub(crate) fn poll_answer(
         tap: &mut Option<Self>,
         cx: &mut Context<'_>,
-        processes: &ProcessTable,
+        processes: &mut ProcessTable,
     ) -> Poll<()> {
         tap.as_mut().map_or(Poll::Pending, |tap| tap.queries.poll_answer(cx, processes))
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// Queries that wait at most; more wait at their sender.
 const QUERIES_MAX: usize = 4;
-/// A batcher that waits for a sink answers later, or not at all.
+/// The batcher also answers while it waits for a sink, but not while a sink blocks its thread.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// After an answer no other is given for so many times as long as it took: questions get a tenth of the batcher's time.
 const PAUSE_FACTOR: u32 = 9;
@@ -45,8 +45,9 @@ pub(super) enum ViewError {
 }
 
 impl ProcessQueries {
-    /// Answers one question; pending if there is none, or it is not time for one.
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>, table: &ProcessTable) -> Poll<()> {
+    /// Answers one question; pending if there is none, or it is not time for one. The table is only read; but what it
+    /// asks for names may be of one thread at a time.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>, table: &mut ProcessTable) -> Poll<()> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
@@ -101,7 +102,7 @@ mod tests {
         let mut table = ProcessTable::new(10);
         let entry = |pid| SnapshotEntry { pid, ..SnapshotEntry::default() };
         table.seed(vec![entry(3), entry(1), entry(2)]);
-        let answering = tokio::spawn(async move { poll_fn(|cx| queries.poll_answer(cx, &table)).await });
+        let answering = tokio::spawn(async move { poll_fn(|cx| queries.poll_answer(cx, &mut table)).await });
         let pids: Vec<_> = view.live().await.unwrap().iter().map(|process| process.pid).collect();
         assert_eq!(pids, [1, 2, 3]);
         answering.await.unwrap();
@@ -111,7 +112,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn between_two_answers_there_is_a_pause_however_many_ask() {
         let (view, mut queries) = ProcessView::new();
-        let table = ProcessTable::new(10);
+        let mut table = ProcessTable::new(10);
         let asking: Vec<_> = (0..QUERIES_MAX)
             .map(|_| {
                 let view = view.clone();
@@ -120,8 +121,8 @@ mod tests {
             .collect();
         let begun = Instant::now();
         for answered in 0..QUERIES_MAX {
-            poll_fn(|cx| queries.poll_answer(cx, &table)).await;
-            let again = poll_fn(|cx| Poll::Ready(queries.poll_answer(cx, &table))).await;
+            poll_fn(|cx| queries.poll_answer(cx, &mut table)).await;
+            let again = poll_fn(|cx| Poll::Ready(queries.poll_answer(cx, &mut table))).await;
             assert!(again.is_pending());
             assert!(begun.elapsed() >= PAUSE_MIN * u32::try_from(answered).unwrap());
         }

@@ -16,7 +16,7 @@ use crate::subscription::{EventBatch, Subscribers};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
@@ -103,7 +103,7 @@ impl Batcher {
         let (from, room) = (self.batch.len(), self.room());
         let turn = poll_fn(|cx| {
             // First, or a flood would keep clients waiting for ever; they have a share of the time and no more.
-            if IpcTap::poll_answer(&mut self.ipc, cx, self.admission.processes()).is_ready() {
+            if IpcTap::poll_answer(&mut self.ipc, cx, self.admission.processes_mut()).is_ready() {
                 return Poll::Ready(Step::Answered);
             }
             match self.intake.poll_turn(cx, &mut self.books, self.batch.tail(), room) {
@@ -202,7 +202,9 @@ impl Batcher {
     pub(super) async fn flush(&mut self) {
         self.unflushed = false;
         let reading = !self.is_draining();
-        self.intake.fill_during(&mut self.books, reading, self.outlet.flush()).await;
+        let Self { intake, books, outlet, ipc, admission, .. } = self;
+        let answer = |cx: &mut Context<'_>| IpcTap::poll_answer(ipc, cx, admission.processes_mut());
+        intake.fill_during(books, reading, outlet.flush(), answer).await;
         self.end_if_closed();
     }
 
@@ -211,7 +213,10 @@ impl Batcher {
     async fn write_while_reading(&mut self, events: &[CollectionEvent]) -> Taken {
         // At the end nothing more may be dropped for want of room: the channels are closed and bounded.
         let reading = !self.is_draining();
-        self.intake.fill_during(&mut self.books, reading, self.outlet.write(events)).await
+        let Self { intake, books, outlet, ipc, admission, .. } = self;
+        // A client's question does not wait for a sink that hangs.
+        let answer = |cx: &mut Context<'_>| IpcTap::poll_answer(ipc, cx, admission.processes_mut());
+        intake.fill_during(books, reading, outlet.write(events), answer).await
     }
 
     fn is_draining(&self) -> bool {

@@ -135,18 +135,24 @@ impl Intake {
         self.set_timer(cx);
     }
 
-    /// Waits for the sinks, and reads meanwhile, unless it is `reading` no more.
+    /// Waits for the sinks, and reads meanwhile, unless it is `reading` no more. `meanwhile` is what else is done then:
+    /// one thing each time it is polled, as long as it is ready.
     pub(super) async fn fill_during<T>(
         &mut self,
         books: &mut [SourceBooks],
         reading: bool,
         sinks: impl Future<Output = T>,
+        mut meanwhile: impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> T {
         let mut sinks = pin!(sinks);
         poll_fn(|cx| {
             let done = sinks.as_mut().poll(cx);
             if done.is_pending() && reading {
                 self.fill(cx, books);
+            }
+            if done.is_pending() && meanwhile(cx).is_ready() {
+                // The sinks first: they are looked at again before the next one.
+                cx.waker().wake_by_ref();
             }
             done
         })

@@ -71,7 +71,7 @@ async fn a_flood_fills_its_own_queue_and_leaves_another_its_place_and_order() {
         quiet.try_send(event(pid)).unwrap();
     }
     let stalled = tokio::time::sleep(Duration::from_millis(100));
-    intake.fill_during(&mut books, true, stalled).await;
+    intake.fill_during(&mut books, true, stalled, |_| Poll::Pending).await;
     assert_eq!(intake.inlets[0].stage.len(), 51, "the queue, and one held");
     assert_eq!(intake.inlets[1].stage.len(), 40);
     assert_eq!(live.source(0).queued_events(), 100);
@@ -101,7 +101,7 @@ async fn a_stalled_sink_holds_a_source_for_the_configured_wait_and_not_longer() 
         begun.elapsed()
     });
     let stalled = tokio::time::sleep(Duration::from_secs(2));
-    intake.fill_during(&mut books, true, stalled).await;
+    intake.fill_during(&mut books, true, stalled, |_| Poll::Pending).await;
     let waited = tokio::time::timeout(Duration::from_secs(60), source).await.expect("it is let go").unwrap();
     assert!((Duration::from_millis(500)..Duration::from_millis(510)).contains(&waited), "{waited:?}");
     let dropped = books[0].all().dropped_for(super::super::books::DropReason::Backpressure);
