@@ -3,7 +3,7 @@
 use super::filter;
 use super::fit::Fitted;
 use super::hash::{HashError, Limits, hash_path};
-use super::options::IpcOptions;
+use super::options::{IPC_TASK_TIME_MAX, IpcOptions};
 use super::peer::Access;
 use super::performance::own_metrics;
 use super::processes::{Known, Recorder, known, selected, trees};
@@ -20,7 +20,9 @@ use crate::source::SourceCaps;
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// What a client that only wants to know whether it is understood puts into a task's metadata.
@@ -48,7 +50,14 @@ pub(super) struct Answers {
 }
 
 /// The right to one of the few tasks that block a thread. It ends with that task, also if nobody waits for it any more.
-struct Turn(OwnedSemaphorePermit);
+struct Turn(#[expect(dead_code, reason = "it only has to be held")] OwnedSemaphorePermit);
+
+/// What a task has to keep to.
+struct Terms {
+    access: Access,
+    hash_until: Instant,
+    stop: CancellationToken,
+}
 
 /// Success, or what the client is told instead.
 type Outcome = Result<DetectionResult, String>;
@@ -77,19 +86,24 @@ impl Answers {
     }
 
     async fn task(&self, task: DetectionTask, access: Access) -> DetectionResult {
+        // Cancelled when the answer is given or nobody waits for it any more: a file is then not read to its end.
+        let stop = self.stop.child_token();
+        let _over = stop.clone().drop_guard();
+        let terms = Terms { access, hash_until: Instant::now() + self.options.hash_timeout, stop };
         let task_id = task.task_id.clone();
         if task_id.len() > TASK_ID_BYTES_MAX {
             let message =
                 format!("task_id has {} bytes, at most {TASK_ID_BYTES_MAX} are echoed", task_id.len());
             return refused(String::new(), message);
         }
-        match self.outcome(task, access).await {
-            Ok(result) => DetectionResult { task_id, ..result },
-            Err(message) => refused(task_id, message),
+        match timeout(IPC_TASK_TIME_MAX, self.outcome(task, terms)).await {
+            Ok(Ok(result)) => DetectionResult { task_id, ..result },
+            Ok(Err(message)) => refused(task_id, message),
+            Err(_) => refused(task_id, format!("The task took longer than {IPC_TASK_TIME_MAX:?}")),
         }
     }
 
-    async fn outcome(&self, task: DetectionTask, access: Access) -> Outcome {
+    async fn outcome(&self, task: DetectionTask, terms: Terms) -> Outcome {
         let kind = TaskType::try_from(task.task_type)
             .map_err(|_| format!("Unknown task type: {}", task.task_type))?;
         if task.metadata.as_deref() == Some(NEGOTIATION) {
@@ -97,24 +111,24 @@ impl Answers {
         }
         self.check_domain(domain_of(kind))?;
         match kind {
-            TaskType::EnumerateProcesses => self.processes(task, selected, None).await,
-            TaskType::MonitorProcessTree => self.processes(task, trees, None).await,
-            TaskType::CheckProcessHash => match (task.hash_check, &task.process_filter) {
-                (Some(check), _) => self.check_hash(check, access, false).await,
+            TaskType::EnumerateProcesses => self.processes(task, selected, None, terms.stop).await,
+            TaskType::MonitorProcessTree => self.processes(task, trees, None, terms.stop).await,
+            TaskType::CheckProcessHash => match (task.hash_check.clone(), &task.process_filter) {
+                (Some(check), _) => self.check_hash(check, &terms, false).await,
                 (None, Some(_)) => {
-                    let hash = Some(self.limits(access));
-                    self.processes(DetectionTask { hash_check: None, ..task }, selected, hash).await
+                    let hash = Some(self.limits(&terms));
+                    self.processes(task, selected, hash, terms.stop).await
                 }
                 (None, None) => Err("CHECK_PROCESS_HASH needs a hash_check or a process_filter".to_owned()),
             },
             TaskType::VerifyExecutable => {
                 let check = task.hash_check.ok_or("VERIFY_EXECUTABLE needs a hash_check")?;
-                self.check_hash(check, access, true).await
+                self.check_hash(check, &terms, true).await
             }
             TaskType::MonitorNetworkConnections => {
                 let filter = filter::Network::new(task.network_filter).map_err(|error| error.to_string())?;
                 let events = self.recent.network().into_iter().filter(|kept| filter.allow(&kept.event));
-                let fitted = Fitted::take_newest(events.map(network_record));
+                let fitted = Fitted::take_newest(events.collect(), network_record);
                 Ok(DetectionResult {
                     error_message: fitted.note(),
                     network_events: fitted.records,
@@ -125,7 +139,7 @@ impl Answers {
                 let filter =
                     filter::Filesystem::new(task.filesystem_filter).map_err(|error| error.to_string())?;
                 let events = self.recent.filesystem().into_iter().filter(|kept| filter.allow(&kept.event));
-                let fitted = Fitted::take_newest(events.map(filesystem_record));
+                let fitted = Fitted::take_newest(events.collect(), filesystem_record);
                 Ok(DetectionResult {
                     error_message: fitted.note(),
                     filesystem_events: fitted.records,
@@ -141,24 +155,29 @@ impl Answers {
         task: DetectionTask,
         select: fn(Vec<Known>, &filter::Processes) -> Vec<Known>,
         hash: Option<Limits>,
+        stop: CancellationToken,
     ) -> Outcome {
         let filter = filter::Processes::new(task.process_filter).map_err(|error| error.to_string())?;
         // Before the table is asked for: no more copies of it than tasks that can use one.
         let turn = self.turn().await;
         let table = self.view.live().await.map_err(|error| error.to_string())?;
         let told = self.recent.processes();
-        let fitted: Fitted<ProcessRecord> = turn
+        let (fitted, late) = turn
             .blocking(move || {
-                let mut recorder = Recorder::new(hash);
+                let mut recorder = Recorder::new(hash, stop);
                 let processes = select(known(table, told), &filter);
-                Fitted::take(processes.into_iter().map(|process| recorder.record(process)))
+                let fitted =
+                    Fitted::<ProcessRecord>::take(processes.into_iter(), |process| recorder.record(process));
+                (fitted, recorder.note())
             })
             .await?;
-        Ok(DetectionResult { error_message: fitted.note(), processes: fitted.records, ..succeeded() })
+        let notes: Vec<_> = fitted.note().into_iter().chain(late).collect();
+        let error_message = (!notes.is_empty()).then(|| notes.join("; "));
+        Ok(DetectionResult { error_message, processes: fitted.records, ..succeeded() })
     }
 
     /// Hashes a file and compares; for `VERIFY_EXECUTABLE` there has to be something to compare with.
-    async fn check_hash(&self, check: HashCheck, access: Access, must_match: bool) -> Outcome {
+    async fn check_hash(&self, check: HashCheck, terms: &Terms, must_match: bool) -> Outcome {
         let HashCheck { expected_hash, hash_algorithm, executable_path } = check;
         let algorithm = hash_algorithm.to_ascii_lowercase();
         if !["", "sha256", "sha-256"].contains(&algorithm.as_str()) {
@@ -170,7 +189,7 @@ impl Answers {
         if !is_hash && (must_match || !expected_hash.is_empty()) {
             return Err(format!("expected_hash is no SHA-256: {SHA256_HEX_CHARS} hexadecimal digits"));
         }
-        let limits = self.limits(access);
+        let limits = self.limits(terms);
         let path = executable_path.clone();
         let work = move || hash_path(&path, &limits, || {});
         let hash: Result<String, HashError> = self.turn().await.blocking(work).await?;
@@ -202,12 +221,9 @@ impl Answers {
         let (component, recent, began_ns) = (self.component.clone(), Arc::clone(&self.recent), self.began_ns);
         let own = self.turn().await.blocking(move || own_metrics(&component, &recent, began_ns)).await?;
         let told = self.recent.performance().into_iter();
-        let told = told
-            .filter(|kept| filter.allow(&kept.event))
-            .map(|kept| performance_record(kept.number, kept.event));
-        let own =
-            own.into_iter().filter(|event| filter.allow(event)).map(|event| performance_record(0, event));
-        let fitted = Fitted::take_newest(told.chain(own).collect::<Vec<_>>().into_iter());
+        let told = told.map(|kept| (kept.number, kept.event)).chain(own.into_iter().map(|event| (0, event)));
+        let told = told.filter(|(_, event)| filter.allow(event));
+        let fitted = Fitted::take_newest(told.collect(), |(number, event)| performance_record(number, event));
         Ok(DetectionResult {
             error_message: fitted.note(),
             performance_events: fitted.records,
@@ -255,12 +271,13 @@ impl Answers {
         supported.then_some(()).ok_or_else(|| format!("{name} monitoring not supported"))
     }
 
-    fn limits(&self, access: Access) -> Limits {
+    fn limits(&self, terms: &Terms) -> Limits {
         Limits {
             bytes_max: self.options.hash_bytes_max.0,
+            until: terms.hash_until,
             timeout: self.options.hash_timeout,
-            access,
-            stop: self.stop.clone(),
+            access: terms.access,
+            stop: terms.stop.clone(),
         }
     }
 

@@ -32,7 +32,7 @@ mod view;
 
 pub use error::IpcError;
 pub use frame::FRAME_BYTES_MAX as IPC_FRAME_BYTES_MAX;
-pub use options::{IPC_CLIENTS_MAX, IPC_HASH_BYTES_MAX, IpcOptions};
+pub use options::{IPC_CLIENTS_MAX, IPC_HASH_BYTES_MAX, IPC_TASK_TIME_MAX, IpcOptions};
 pub use recent::{IPC_RECENT_BYTES_MAX, IPC_RECENT_EVENTS_MAX, IPC_TOLD_PROCESSES_MAX};
 pub use report::IpcReport;
 pub(crate) use server::{IpcTap, ReadyServer, RunningServer};

@@ -163,8 +163,7 @@ impl Place {
     /// The lock, as long as the file is open; `None` while another has it.
     fn try_lock(&self) -> Result<Option<File>, IpcError> {
         let name = self.beside("lock");
-        let flags =
-            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let failed = |error| self.failed("open the lock file of", error);
         let file = openat(&self.folder, &*name, flags, Mode::from_bits_truncate(0o600)).map_err(failed)?;
         let file = File::from(file);
