@@ -108,6 +108,10 @@ impl Connection {
         idle_timeout: Duration,
     ) -> Result<Option<Bytes>, Ended> {
         let begun = Instant::now();
+        if self.received.is_empty() {
+            // An empty buffer holds on to the room of the largest frame that was in it.
+            self.received = BytesMut::new();
+        }
         // A frame's time begins with its first byte, whoever trickles it in.
         let mut first_byte = (!self.received.is_empty()).then_some(begun);
         loop {
@@ -160,6 +164,26 @@ mod tests {
         let mut bytes = BytesMut::new();
         FrameCodec.encode(&task.encode_to_vec(), &mut bytes).unwrap();
         bytes.to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_waits_holds_no_room_of_the_frame_before() {
+        let (mut client, mut stream) = UnixStream::pair().unwrap();
+        let mut connection = Connection { received: BytesMut::new(), to_send: BytesMut::new() };
+        let mut bytes = BytesMut::new();
+        FrameCodec.encode(&vec![7; 1 << 20], &mut bytes).unwrap();
+        let sending = tokio::spawn(async move {
+            client.write_all(&bytes).await.unwrap();
+            client
+        });
+        let minute = Duration::from_secs(60);
+        let payload = connection.read(&mut stream, minute, minute).await.unwrap().unwrap();
+        assert_eq!(payload.len(), 1 << 20);
+        drop(payload);
+        let _client = sending.await.unwrap();
+        let waits = timeout(Duration::ZERO, connection.read(&mut stream, minute, minute));
+        assert!(waits.await.is_err());
+        assert!(!connection.received.try_reclaim(BUFFER_BYTES_KEPT), "it still has the room");
     }
 
     /// The process table that is asked never answers.
