@@ -14,6 +14,7 @@ mod connection;
 mod error;
 mod filter;
 mod fit;
+mod folder;
 mod frame;
 mod hash;
 mod log_interval;

@@ -23,7 +23,8 @@ pub const IPC_TASK_TIME_MAX: Duration = Duration::from_secs(25);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IpcOptions {
-    /// The socket's path, absolute. Its folder is made if it is missing, and has to be the collector's own.
+    /// The socket's path, absolute. Its folder is made if it is missing, and has to be the collector's own. So is the
+    /// folder above it, with 0755, where nobody else can replace it: the default's are both missing after a boot.
     /// Default `/run/collectord/ipc/collector.sock`.
     pub socket: PathBuf,
     /// The group whose members may connect too, besides root and the collector's own user. Default none.

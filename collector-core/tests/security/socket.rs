@@ -157,6 +157,36 @@ fn a_folder_that_others_can_change_or_that_is_a_link_is_refused() {
     assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
 }
 
+/// As /run/collectord is missing after a boot.
+#[test]
+fn a_missing_folder_above_is_made_and_one_more_is_not() {
+    let (folder, _) = place();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let above = folder.path().join("collectord");
+    let socket = above.join("ipc/collector.sock");
+    let _collector = serve(&socket).unwrap();
+    assert_eq!((mode(&above), mode(&above.join("ipc"))), (0o755, 0o700));
+    let error = serve(&folder.path().join("a/b/c/collector.sock")).unwrap_err();
+    assert!(matches!(error, IpcError::System { .. }), "{error}");
+    assert!(!folder.path().join("a").exists());
+}
+
+#[test]
+fn no_folder_is_made_where_another_could_replace_it_nor_through_a_link() {
+    let (folder, _) = place();
+    let above = folder.path().join("above");
+    let target = folder.path().join("target");
+    symlink(&target, &above).unwrap();
+    let error = serve(&above.join("ipc/collector.sock")).unwrap_err();
+    assert!(matches!(error, IpcError::System { .. }), "{error}");
+    assert!(!target.exists());
+    fs::remove_file(&above).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let error = serve(&above.join("ipc/collector.sock")).unwrap_err();
+    assert!(error.to_string().contains("no folder is made in it"), "{error}");
+    assert!(!above.exists());
+}
+
 #[test]
 fn a_folder_of_another_user_is_refused() {
     let (folder, socket) = place();
