@@ -10,7 +10,6 @@ use super::outlet::{Outlet, Taken};
 use super::stop::{EndReason, Phase};
 use super::untold::Untold;
 use crate::event::{CollectionEvent, CoverageEvent};
-use crate::health::Condition;
 use crate::ipc::IpcTap;
 use crate::subscription::{EventBatch, Subscribers};
 use std::future::poll_fn;
@@ -30,6 +29,8 @@ pub(super) struct Batcher {
     pub(super) admission: Admission,
     pub(super) books: Vec<SourceBooks>,
     pub(super) untold: Untold,
+    /// What the sinks alone lost: each subscription got those events, or has counted them as its own loss.
+    pub(super) unwritten: Untold,
     pub(super) outlet: Outlet,
     /// Something was written and not flushed.
     pub(super) unflushed: bool,
@@ -152,6 +153,11 @@ impl Batcher {
         if !self.untold.is_empty() && !self.is_silent() {
             self.batch.put_first(self.untold.take());
         }
+        let mut for_sinks = 0;
+        if !self.unwritten.is_empty() && !self.outlet.is_silent() {
+            for_sinks = self.unwritten.len();
+            self.batch.put_first(self.unwritten.take());
+        }
         if self.batch.is_empty() {
             return;
         }
@@ -166,8 +172,14 @@ impl Batcher {
         if self.log_batches {
             debug!(component = self.live.component, events = len, ?taken, "batch handed on");
         }
-        let shared = self.subscribers.are_there().then(|| EventBatch::new(batch.take_events()));
-        let offered = shared.as_ref().is_some_and(|events| self.subscribers.offer(events));
+        let mut losses = Vec::new();
+        let shared = self.subscribers.are_there().then(|| {
+            let mut events = batch.take_events();
+            losses.extend(events.drain(..for_sinks));
+            EventBatch::new(events)
+        });
+        let offered =
+            shared.as_ref().is_some_and(|events| !events.is_empty() && self.subscribers.offer(events));
         let fate = match taken {
             Taken::Yes => Fate::Delivered,
             // Where there is no sink at all, a subscription is who the events are for.
@@ -179,10 +191,10 @@ impl Batcher {
             Taken::Closed => Fate::Pending,
         };
         if let Fate::Dropped(reason) = fate
-            && !self.is_silent()
+            && !self.outlet.is_silent()
         {
-            for event in shared.as_deref().unwrap_or_else(|| batch.events()) {
-                self.untold.lost(event, reason);
+            for event in losses.iter().chain(shared.as_deref().unwrap_or_else(|| batch.events())) {
+                self.unwritten.lost(event, reason);
             }
         }
         for (source, pages) in batch.counts() {
@@ -234,8 +246,7 @@ impl Batcher {
         if let Fate::Dropped(reason) = fate {
             let violations = || self.books[source].all().dropped_for(DropReason::CapabilityViolation);
             if reason == DropReason::CapabilityViolation && violations() == 1 {
-                let text = "events of a domain that it does not claim were refused".to_owned();
-                self.live.set(source, Condition::Violation, text);
+                self.live.tell_violation(source);
             }
             if !self.is_silent() {
                 self.untold.lost(event, reason);

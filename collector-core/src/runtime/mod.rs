@@ -139,6 +139,7 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
         admission,
         books,
         untold: Untold::default(),
+        unwritten: Untold::default(),
         outlet: Outlet::new(sinks, phase_rx.clone(), Arc::clone(&live)),
         unflushed: false,
         ipc: tap,
