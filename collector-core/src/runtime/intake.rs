@@ -99,6 +99,7 @@ impl Intake {
                 continue;
             }
             self.tell_depth(source);
+            self.tell_shed_no_more(source);
             self.next = (source + 1) % count;
             return Poll::Ready(source);
         }
@@ -122,6 +123,9 @@ impl Intake {
                     Poll::Ready(None) => inlet.channel = None,
                     Poll::Ready(Some(event)) => {
                         received += 1;
+                        if event.domain().is_none() {
+                            self.live.tell_violation(source);
+                        }
                         inlet.stage.offer(event, channel.len(), now, books);
                     }
                 }
@@ -197,15 +201,22 @@ impl Intake {
 
     fn tell_shedding(&mut self, source: usize, now: Instant) {
         let inlet = &mut self.inlets[source];
-        let shedding = inlet.stage.is_shedding(now) && inlet.stage.reads();
-        if shedding && !inlet.shedding {
+        if inlet.stage.is_shedding(now) && inlet.stage.reads() && !inlet.shedding {
+            inlet.shedding = true;
             let source_name = self.live.source(source).name;
             warn!(source = source_name, "the sinks have taken nothing for too long, events are dropped");
             self.live.set(source, Condition::Shedding, "events are dropped for want of room".to_owned());
-        } else if !inlet.stage.is_shedding(now) && inlet.shedding {
+        }
+        self.tell_shed_no_more(source);
+    }
+
+    /// It can end in either way of reading: by room that a turn made, or by what a retry dropped.
+    fn tell_shed_no_more(&mut self, source: usize) {
+        let inlet = &mut self.inlets[source];
+        if inlet.shedding && !inlet.stage.is_full() {
+            inlet.shedding = false;
             self.live.clear(source, Condition::Shedding);
         }
-        inlet.shedding = shedding || (inlet.shedding && inlet.stage.is_shedding(now));
     }
 
     /// Whether nothing of a source waits here.
@@ -231,7 +242,9 @@ impl Intake {
     ) -> Option<usize> {
         let share = room.min(SHARE_MAX);
         let before = into.len();
-        for (source, inlet) in self.inlets.iter_mut().enumerate() {
+        for source in 0..self.inlets.len() {
+            let inlet = &mut self.inlets[source];
+            let mut received = 0;
             if !inlet.stage.is_empty() {
                 inlet.stage.take(share, Instant::now(), &mut books[source], into);
             }
@@ -244,9 +257,11 @@ impl Intake {
                     break;
                 };
                 into.push(event);
+                received += 1;
             }
-            let left = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
-            self.live.source(source).publish_queue(left, inlet.stage.bytes(), false);
+            self.live.source(source).publish_received(received);
+            self.tell_depth(source);
+            self.tell_shed_no_more(source);
             if into.len() > before {
                 return Some(source);
             }

@@ -97,6 +97,12 @@ impl Live {
         locked(&self.sources[source].conditions).set(condition, text, SystemTime::now());
     }
 
+    /// Notes that a source sent what it may not.
+    pub(super) fn tell_violation(&self, source: usize) {
+        let text = "events of a domain that it does not claim were refused".to_owned();
+        self.set(source, Condition::Violation, text);
+    }
+
     pub(super) fn clear(&self, source: usize, condition: Condition) {
         locked(&self.sources[source].conditions).clear(condition, SystemTime::now());
     }

@@ -108,6 +108,8 @@ async fn a_stalled_sink_holds_a_source_for_the_configured_wait_and_not_longer() 
     assert_eq!((live.source(0).received(), dropped), (200, 150));
     let reasons: Vec<_> = live.health().sources[0].reasons.iter().map(|reason| reason.text.clone()).collect();
     assert_eq!(reasons, ["its queue has reached 20 events", "events are dropped for want of room"]);
+    while turn(&mut intake, &mut books).is_some() {}
+    assert!(live.health().sources[0].reasons.is_empty(), "told on although the sink takes events again");
 }
 
 #[test]
@@ -117,7 +119,7 @@ fn the_rest_is_read_completely_although_a_place_is_reserved() {
         tx.try_send(event(pid)).unwrap();
     }
     let _permit = tx.try_reserve().unwrap();
-    let (mut intake, mut books, _) = intake(vec![rx]);
+    let (mut intake, mut books, live) = intake(vec![rx]);
     intake.close();
     let mut shares = Vec::new();
     loop {
@@ -126,4 +128,5 @@ fn the_rest_is_read_completely_although_a_place_is_reserved() {
         shares.push((source, events.len()));
     }
     assert_eq!(shares, [(0, 3), (0, 2)]);
+    assert_eq!(live.source(0).received(), 5);
 }
