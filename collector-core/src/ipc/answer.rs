@@ -5,7 +5,7 @@ use super::fit::Fitted;
 use super::hash::{HashError, Limits, hash_path};
 use super::options::{IPC_TASK_TIME_MAX, IpcOptions};
 use super::peer::Access;
-use super::performance::own_metrics;
+use super::performance::OwnMetrics;
 use super::processes::{Known, Recorder, known, selected, trees};
 use super::proto::{
     AdvancedCapabilities, CapabilityRequest, CapabilityResponse, CollectionCapabilities, DetectionResult,
@@ -16,6 +16,7 @@ use super::recent::{Kept, RecentEvents};
 use super::request::Request;
 use super::time::epoch_millis;
 use super::view::ProcessView;
+use crate::runtime::Live;
 use crate::source::SourceCaps;
 use bytes::Bytes;
 use prost::Message;
@@ -42,9 +43,7 @@ pub(super) struct Answers {
     pub(super) view: ProcessView,
     pub(super) recent: Arc<RecentEvents>,
     pub(super) options: IpcOptions,
-    pub(super) component: String,
-    /// When the server began, `CLOCK_BOOTTIME`.
-    pub(super) began_ns: u64,
+    own: Arc<OwnMetrics>,
     pub(super) stop: CancellationToken,
     turns: Arc<Semaphore>,
 }
@@ -68,12 +67,12 @@ impl Answers {
         view: ProcessView,
         recent: Arc<RecentEvents>,
         options: IpcOptions,
-        component: String,
+        live: Arc<Live>,
         stop: CancellationToken,
     ) -> Self {
-        let began_ns = super::time::Clocks::now().boottime_ns;
+        let own = Arc::new(OwnMetrics::new(live));
         let turns = Arc::new(Semaphore::new(BLOCKING_TASKS_MAX));
-        Self { caps, view, recent, options, component, began_ns, stop, turns }
+        Self { caps, view, recent, options, own, stop, turns }
     }
 
     /// The answer's bytes; `Err` is an answer too, after which the connection is of no use.
@@ -218,8 +217,8 @@ impl Answers {
 
     async fn performance(&self, task: DetectionTask) -> Outcome {
         let filter = filter::Performance::new(task.performance_filter).map_err(|error| error.to_string())?;
-        let (component, recent, began_ns) = (self.component.clone(), Arc::clone(&self.recent), self.began_ns);
-        let own = self.turn().await.blocking(move || own_metrics(&component, &recent, began_ns)).await?;
+        let own = Arc::clone(&self.own);
+        let own = self.turn().await.blocking(move || own.measured()).await?;
         let told = self.recent.performance().into_iter();
         let told = told.map(|kept| (kept.number, kept.event)).chain(own.into_iter().map(|event| (0, event)));
         let told = told.filter(|(_, event)| filter.allow(event));

@@ -196,7 +196,7 @@ mod tests {
             view,
             recent,
             IpcOptions::default(),
-            "test".to_owned(),
+            crate::test_events::live(),
             stop.clone(),
         );
         let counters = Counters::default();

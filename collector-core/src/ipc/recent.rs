@@ -92,11 +92,6 @@ impl RecentEvents {
         kept.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
-    /// Events that came by, of any kind.
-    pub(super) fn count(&self) -> u64 {
-        self.inner().events
-    }
-
     fn told<E: Clone>(
         &self,
         ring: fn(&Inner) -> &Ring<E>,
@@ -270,7 +265,6 @@ mod tests {
         let kept = recent.filesystem();
         assert_eq!(kept.len(), IPC_RECENT_EVENTS_MAX);
         assert_eq!((kept[0].number, kept[0].event.path.as_str()), (11, "10"));
-        assert_eq!(recent.count(), events.len() as u64);
     }
 
     #[test]

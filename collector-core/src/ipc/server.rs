@@ -10,6 +10,7 @@ use super::view::{ProcessQueries, ProcessView};
 use super::{IpcOptions, log_interval::LogInterval};
 use crate::event::CollectionEvent;
 use crate::process_table::ProcessTable;
+use crate::runtime::Live;
 use crate::source::SourceCaps;
 use std::io;
 use std::sync::Arc;
@@ -70,11 +71,11 @@ impl IpcTap {
 
 impl ReadyServer {
     /// Begins to serve. A server that fails later says so in its report and takes nothing with it.
-    pub(crate) fn start(self, caps: SourceCaps, component: String) -> io::Result<(RunningServer, IpcTap)> {
+    pub(crate) fn start(self, caps: SourceCaps, live: Arc<Live>) -> io::Result<(RunningServer, IpcTap)> {
         let (view, queries) = ProcessView::new();
         let recent = Arc::new(RecentEvents::default());
         let (stop, counters) = (CancellationToken::new(), Arc::new(Counters::default()));
-        let answers = Answers::new(caps, view, Arc::clone(&recent), self.options, component, stop.clone());
+        let answers = Answers::new(caps, view, Arc::clone(&recent), self.options, live, stop.clone());
         let listener = UnixListener::from_std(self.socket.listener.try_clone()?)?;
         let server = Server {
             socket: self.socket,

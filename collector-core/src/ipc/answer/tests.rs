@@ -5,7 +5,7 @@ fn answers(options: IpcOptions) -> (Arc<Answers>, ProcessQueries) {
     let (view, queries) = ProcessView::new();
     let recent = Arc::new(RecentEvents::default());
     let stop = CancellationToken::new();
-    let answers = Answers::new(SourceCaps::all(), view, recent, options, "test".to_owned(), stop);
+    let answers = Answers::new(SourceCaps::all(), view, recent, options, crate::test_events::live(), stop);
     (Arc::new(answers), queries)
 }
 
