@@ -71,7 +71,7 @@ pub struct CollectorConfig {
     /// How often it does. Default 30 s.
     #[serde(deserialize_with = "units::duration")]
     pub telemetry_interval: Duration,
-    /// The component's name in logs and metrics. Default "collector-core".
+    /// The component's name in logs, telemetry and the metric `collector_info`. Default "collector-core".
     pub component_name: String,
 }
 
