@@ -1,17 +1,27 @@
 //! The real runtime between a source that only produces and a sink that only counts.
 //!
 //! `throughput/*` is events from the first `send` to the last one taken by the sink, start and shutdown of the run
-//! included. `latency_p99/*` reports, as the time of an iteration, the 99th percentile of the time from `send` to the
-//! sink at 50,000 events/s. `cpu_per_second/*` reports the CPU time that a second of run at 10,000 events/s costs the
+//! included. `latency_p99/*` reports, as the time of an iteration, the 99th percentile of the time from the moment at
+//! which an event was due, also if its source had to wait, to the sink at 50,000 events/s. `cpu_per_second/*` reports the CPU time that a second of run at 10,000 events/s costs the
 //! whole process, the source's own work included: 20 ms are 2 % of a core.
+//!
+//! Two are no times and stand in lines of their own: `memory/flood_stalled_sink` (the resident memory while a sink takes
+//! nothing and a source floods, for BENCH_FLOOD_SECS seconds, 5 if it is not set) and `cycles/1000x16` (what 1,000 runs
+//! of 16 sources leave behind).
 #![forbid(unsafe_code)]
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a bench fails by panicking")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench fails by panicking"
+)]
 
 use async_trait::async_trait;
 use collector_core::event::{EventClass, Exit, KernelBody, Namespaces, Origin, ProcessContext, Text};
 use collector_core::{
     CollectionEvent, Collector, CollectorConfig, EventSink, EventSource, KernelEvent, PerformanceEvent,
-    ProcessEvent, ShutdownHandle, SinkError, SourceCaps,
+    ProcessEvent, ProcessUsage, ShutdownHandle, SinkError, SourceCaps,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::sync::{Arc, Mutex};
@@ -54,11 +64,11 @@ impl Generator {
         Self { name, kind, count, pace: None, origin: Arc::new(origin), process: Text::from("task") }
     }
 
-    fn event(&self, seq: u64) -> CollectionEvent {
+    fn event(&self, seq: u64, due: SystemTime) -> CollectionEvent {
         match self.kind {
             Kind::Plain => CollectionEvent::Performance(PerformanceEvent {
                 value: 1.0,
-                timestamp: if self.pace.is_some() { SystemTime::now() } else { SystemTime::UNIX_EPOCH },
+                timestamp: due,
                 ..PerformanceEvent::default()
             }),
             Kind::Process => CollectionEvent::Process(ProcessEvent {
@@ -115,16 +125,19 @@ impl EventSource for Generator {
     async fn start(&self, tx: mpsc::Sender<CollectionEvent>) -> anyhow::Result<()> {
         let mut sent = 0;
         let mut ticks = self.pace.map(|(_, interval)| tokio::time::interval(interval));
+        let (begun, begun_wall) = (tokio::time::Instant::now(), SystemTime::now());
+        let mut due = SystemTime::UNIX_EPOCH;
         while sent < self.count {
             let mut burst = self.count - sent;
             if let (Some(ticks), Some((events, _))) = (&mut ticks, self.pace) {
-                ticks.tick().await;
+                // The tick's own time, not that of being woken.
+                due = begun_wall + ticks.tick().await.saturating_duration_since(begun);
                 burst = burst.min(events);
             }
             while burst > 0 {
                 let chunk = CHUNK.min(usize::try_from(burst)?).min(tx.max_capacity());
                 for permit in tx.reserve_many(chunk).await? {
-                    permit.send(self.event(sent));
+                    permit.send(self.event(sent, due));
                     sent += 1;
                     burst -= 1;
                 }
@@ -286,5 +299,107 @@ fn overhead(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, throughput, latency, overhead);
+/// Whether the names given on the command line ask for it; criterion has no way to ask.
+fn is_asked(name: &str) -> bool {
+    let mut names = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).peekable();
+    names.peek().is_none() || names.any(|asked| name.contains(&asked))
+}
+
+/// Takes nothing for as long as it is told.
+struct Stalled {
+    until: tokio::time::Instant,
+}
+
+#[async_trait]
+impl EventSink for Stalled {
+    fn name(&self) -> &str {
+        "stalled"
+    }
+
+    async fn write(&mut self, _: &[CollectionEvent]) -> Result<(), SinkError> {
+        tokio::time::sleep_until(self.until).await;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+fn resident_bytes() -> u64 {
+    ProcessUsage::read().unwrap().resident_bytes
+}
+
+/// The slope of a line through these points, per second, by least squares.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0 / count, y + point.1 / count));
+    let (above, below) = points.iter().fold((0.0, 0.0), |(above, below), point| {
+        (above + (point.0 - x) * (point.1 - y), below + (point.0 - x).powi(2))
+    });
+    above / below
+}
+
+fn flood(_: &mut Criterion) {
+    const NAME: &str = "memory/flood_stalled_sink";
+    if !is_asked(NAME) {
+        return;
+    }
+    let seconds = std::env::var("BENCH_FLOOD_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(5_u64);
+    let runtime = runtime();
+    let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    let mut collector = Collector::new(CollectorConfig::new()).without_signal_handling();
+    collector.register(Box::new(Generator::new("flood", Kind::Process, u64::MAX))).unwrap();
+    collector.add_sink(Box::new(Stalled { until }));
+    let handle = collector.handle();
+    let points = runtime.block_on(async {
+        let running = tokio::spawn(collector.run_to_report());
+        let mut points = Vec::new();
+        let begun = tokio::time::Instant::now();
+        let mut looks = tokio::time::interval((until - begun) / 50);
+        while tokio::time::Instant::now() < until {
+            looks.tick().await;
+            points.push((begun.elapsed().as_secs_f64(), resident_bytes() as f64));
+        }
+        handle.shutdown();
+        drop(running.await);
+        points
+    });
+    // In the first fifth the queue fills.
+    let filled = &points[points.len() / 5..];
+    let per_second = slope(filled);
+    let (first, last) = (filled[0].1 / 1e6, filled[filled.len() - 1].1 / 1e6);
+    println!(
+        "{NAME}: {seconds} s, {} events processed, resident {first:.2} MB -> {last:.2} MB, {per_second:.0} bytes/s",
+        handle.stats().events_processed
+    );
+}
+
+fn cycles(_: &mut Criterion) {
+    const NAME: &str = "cycles/1000x16";
+    if !is_asked(NAME) {
+        return;
+    }
+    let runtime = runtime();
+    let cycle = || {
+        let sources = NAMES.map(|name| Generator::new(name, Kind::Plain, 10)).into();
+        run(&runtime, CollectorConfig::new().with_batch_timeout(Duration::ZERO), sources, None);
+    };
+    let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    (0..100).for_each(|_| cycle());
+    let (files_before, resident_before) = (files(), resident_bytes());
+    let begun = Instant::now();
+    (0..1000).for_each(|_| cycle());
+    let took = begun.elapsed();
+    println!(
+        "{NAME}: {:.1} ms each, descriptors {files_before} -> {}, tasks left {}, resident {:.2} MB -> {:.2} MB",
+        took.as_secs_f64(),
+        files(),
+        runtime.metrics().num_alive_tasks(),
+        resident_before as f64 / 1e6,
+        resident_bytes() as f64 / 1e6,
+    );
+}
+
+criterion_group!(benches, throughput, latency, overhead, flood, cycles);
 criterion_main!(benches);

@@ -76,6 +76,7 @@ pub(crate) enum Condition {
     Failed,
     Restarting,
     Starting,
+    LetGo,
     CheckFailed,
     Imbalance,
     Violation,

@@ -50,7 +50,7 @@ pub use handle::CollectorHandle;
 pub use health::{Health, HealthReason, HealthState, PartHealth};
 pub use ipc::{
     IPC_CLIENTS_MAX, IPC_FRAME_BYTES_MAX, IPC_HASH_BYTES_MAX, IPC_RECENT_BYTES_MAX, IPC_RECENT_EVENTS_MAX,
-    IPC_TOLD_PROCESSES_MAX, IpcError, IpcOptions, IpcReport,
+    IPC_TASK_TIME_MAX, IPC_TOLD_PROCESSES_MAX, IpcError, IpcOptions, IpcReport,
 };
 pub use json::{JsonEncoder, JsonLinesSink};
 pub use restart::RestartPolicy;

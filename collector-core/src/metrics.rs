@@ -1,6 +1,8 @@
 //! The run's metrics, read at scrape time. Label sets are closed: sources, sinks and subscriptions by the names that
-//! the program gave them, never what an event holds.
+//! the program gave them, classes and reasons by the framework's and the sources', never what an event holds.
 
+use crate::accounting::{ClassAccount, Reasons};
+use crate::event::EventClass;
 use crate::health::HealthState;
 use crate::runtime::{Live, LiveSource};
 use crate::subscription::Subscribers;
@@ -11,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use std::collections::BTreeMap;
 use std::fmt::Error;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -21,6 +24,9 @@ pub(crate) struct RunMetrics {
     live: Arc<OnceLock<Arc<Live>>>,
     subscribers: Subscribers,
 }
+
+/// Reasons of one class that are told by name; a source that makes up more has the rest told together.
+const REASONS_MAX: usize = 16;
 
 /// Label names and values of one series.
 type Labels<'a> = Vec<(&'a str, &'a str)>;
@@ -36,6 +42,7 @@ impl Collector for RunMetrics {
         let Some(live) = self.live.get() else { return Ok(()) };
         of_events(live, &mut encoder)?;
         of_sources(live, &mut encoder)?;
+        of_books(live, &mut encoder)?;
         of_consumers(live, &self.subscribers, &mut encoder)?;
         of_the_whole(live, &mut encoder)
     }
@@ -94,6 +101,50 @@ fn of_sources(live: &Live, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Er
     gauges(encoder, "source_health", "1 for the state that the source is in", None, states)
 }
 
+/// What the sources count themselves, before their queues: for a kernel source, what happened in the kernel.
+fn of_books(live: &Live, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+    type Read = fn(&ClassAccount) -> u64;
+    let books: Vec<_> =
+        live.sources.iter().filter_map(|source| Some((source.name, source.account()?))).collect();
+    let pages = || {
+        books.iter().flat_map(|(name, books)| books.iter().map(move |(class, page)| (*name, *class, page)))
+    };
+    let of_class = |source, class: EventClass| vec![("source", source), ("class", class.name())];
+    let counts: [(&str, &str, Read); 7] = [
+        ("generated_events", "Numbers given by the kernel programs", |page| page.generated),
+        ("read_records", "Records read from the rings", |page| page.read),
+        ("malformed_records", "Records that did not decode", |page| page.malformed),
+        ("decoded_events", "Records that became events", |page| page.decoded),
+        ("filtered_events", "Events that a filter in the source removed", |page| page.filtered),
+        ("merged_events", "Events that two hooks saw and one tells", |page| page.merged),
+        ("missed_runs", "Program runs that the kernel skipped", |page| page.missed),
+    ];
+    for (name, help, read) in counts {
+        let rows = pages().map(|(source, class, page)| (of_class(source, class), read(page)));
+        counters(encoder, name, help, rows)?;
+    }
+    let in_ring = pages().map(|(source, class, page)| (of_class(source, class), page.in_ring as f64));
+    gauges(encoder, "ring_records", "Records in the rings that were not read yet", None, in_ring)?;
+    let dropped: Vec<_> =
+        pages().map(|(source, class, page)| (source, class, bounded(&page.dropped_kernel))).collect();
+    let rows = dropped.iter().flat_map(|(source, class, reasons)| {
+        reasons.iter().map(|(&reason, &count)| {
+            (vec![("source", *source), ("class", class.name()), ("reason", reason)], count)
+        })
+    });
+    counters(encoder, "kernel_dropped_events", "Events lost in the kernel, by reason", rows)
+}
+
+/// The reasons, not more than a scrape can bear, whatever a source makes up.
+fn bounded(reasons: &Reasons) -> BTreeMap<&str, u64> {
+    let mut told = BTreeMap::new();
+    for (reason, count) in reasons {
+        let reason = if told.len() < REASONS_MAX { reason.as_str() } else { "other" };
+        *told.entry(reason).or_default() += count;
+    }
+    told
+}
+
 fn of_consumers(
     live: &Live,
     subscribers: &Subscribers,
@@ -113,6 +164,8 @@ fn of_consumers(
 
 fn of_the_whole(live: &Live, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
     let stats = live.stats();
+    let info = std::iter::once((vec![("component", live.component.as_str())], 1.0));
+    gauges(encoder, "info", "Which component this is; always 1", None, info)?;
     let one = |value: u64| std::iter::once((Labels::new(), value));
     counters(encoder, "batches", "Batches handed on", one(live.batches.load(Relaxed)))?;
     let errors = stats.errors_total as u64;

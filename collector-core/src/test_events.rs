@@ -1,7 +1,10 @@
 //! Events for unit tests.
 
+use crate::config::CollectorConfig;
 use crate::event::{EventClass, Exit, KernelBody, KernelEvent, Namespaces, Origin, ProcessContext, Text};
+use crate::runtime::Live;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// An exit with this number, of the same process each time.
 pub(crate) fn kernel_event(seq: u64) -> KernelEvent {
@@ -47,4 +50,10 @@ pub(crate) fn process(pid: u32, start_ns: u64) -> ProcessContext {
         cgroup_id: 0,
         exe: None,
     }
+}
+
+/// A run without sources and sinks.
+pub(crate) fn live() -> Arc<Live> {
+    let (config, none) = (CollectorConfig::new(), watch::Sender::new(None));
+    Arc::new(Live::new(&config, std::iter::empty(), std::iter::empty(), 1024, none))
 }

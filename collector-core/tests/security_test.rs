@@ -1,13 +1,14 @@
-//! What a client, or somebody in the way of the socket, can try, and that it gets nowhere.
+//! What a client, somebody in the way of the socket, or a source that breaks the rules can try, and that it gets nowhere.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 #![allow(clippy::cast_possible_truncation, reason = "the client's numbers are small")]
-#![allow(clippy::print_stdout, reason = "a test that cannot run here says why")]
 
 #[path = "security/abuse.rs"]
 mod abuse;
-#[path = "security/other_user.rs"]
-mod other_user;
+#[path = "security/isolation.rs"]
+mod isolation;
+#[path = "security/limit.rs"]
+mod limit;
 #[allow(dead_code, reason = "the IPC test uses all of it")]
 #[path = "ipc/rig.rs"]
 mod rig;

@@ -95,9 +95,20 @@ mod tests {
     fn a_smaller_buffer_alone_stays_valid_however_it_was_set() {
         let built = CollectorConfig::new().with_event_buffer_size(10);
         built.validate().unwrap();
-        assert_eq!(built.backpressure_threshold, 8);
+        assert_eq!(built.followed_threshold(), 8);
         let parsed: CollectorConfig = serde_json::from_str(r#"{"event_buffer_size":1}"#).unwrap();
         parsed.validate().unwrap();
+    }
+
+    #[test]
+    fn the_threshold_follows_the_last_size_of_the_buffer_and_one_that_was_set_stays() {
+        let smaller = CollectorConfig::new().with_event_buffer_size(100).with_event_buffer_size(50);
+        smaller.validate().unwrap();
+        assert_eq!(smaller.followed_threshold(), 40);
+        let larger = CollectorConfig::new().with_event_buffer_size(10).with_event_buffer_size(1000);
+        assert_eq!((larger.followed_threshold(), &larger), (800, &CollectorConfig::new()));
+        let set = CollectorConfig::new().with_backpressure_threshold(6).with_event_buffer_size(10);
+        assert_eq!(set.with_event_buffer_size(1000).followed_threshold(), 6);
     }
 
     #[test]

@@ -20,7 +20,6 @@ impl CollectorConfig {
     #[must_use]
     pub fn with_event_buffer_size(mut self, events: usize) -> Self {
         self.event_buffer_size = events;
-        self.backpressure_threshold = self.followed_threshold();
         self
     }
 

@@ -59,7 +59,8 @@ pub struct CollectorConfig {
     #[serde(deserialize_with = "units::duration")]
     pub batch_timeout: Duration,
     /// Queue length from which a source counts as under backpressure, and from which events whose policy is
-    /// [`crate::BackpressurePolicy::Drop`] are dropped. Default 800; in a smaller queue, four fifths of it.
+    /// [`crate::BackpressurePolicy::Drop`] are dropped. Default 800; in a smaller queue a value of 800 means four fifths of
+    /// the queue.
     pub backpressure_threshold: usize,
     /// How long a source is made to wait, without any room coming free in its queue, before events are dropped whose
     /// policy is [`crate::BackpressurePolicy::WaitThenDrop`]. Default 500 ms.
@@ -70,7 +71,7 @@ pub struct CollectorConfig {
     /// How often it does. Default 30 s.
     #[serde(deserialize_with = "units::duration")]
     pub telemetry_interval: Duration,
-    /// The component's name in logs and metrics. Default "collector-core".
+    /// The component's name in logs, telemetry and the metric `collector_info`. Default "collector-core".
     pub component_name: String,
 }
 

@@ -224,7 +224,7 @@ impl Endpoint {
     }
 
     /// Bytes of its text.
-    pub(super) fn text_len(&self) -> usize {
+    pub(crate) fn text_len(&self) -> usize {
         match self {
             Self::Path(text) | Self::Abstract(text) | Self::Raw(text) => text.as_bytes().len(),
             Self::Ip { .. } | Self::Numbered { .. } => 0,

@@ -1,6 +1,9 @@
 //! What an event costs while it waits.
 
-use super::{CollectionEvent, Endpoint, ErrorEvent, Exec, KernelBody, KernelEvent, LossEvent, Text};
+use super::{
+    CollectionEvent, Endpoint, ErrorEvent, Exec, KernelBody, KernelEvent, LossEvent, Missing, Text, Truncated,
+};
+use std::borrow::Cow;
 use std::mem::size_of;
 
 impl CollectionEvent {
@@ -33,9 +36,13 @@ impl CollectionEvent {
                     event.metric_name.len() + event.unit.len() + event.component.len()
                 }
                 Self::Kernel(event) => size_of::<KernelEvent>() + kernel_text(event),
-                Self::Loss(_) => size_of::<LossEvent>(),
+                Self::Loss(event) => {
+                    let stream = event.gap.as_ref().map_or(0, |gap| gap.stream.len());
+                    let reasons = event.reasons.keys().map(|name| size_of::<(String, u64)>() + name.len());
+                    size_of::<LossEvent>() + stream + reasons.sum::<usize>()
+                }
                 Self::Error(event) => size_of::<ErrorEvent>() + event.message.len(),
-                // Once a run each.
+                // Once a run each, and the runtime's own: from a source they are refused before they wait.
                 Self::Coverage(_) | Self::Summary(_) => 0,
             }
     }
@@ -60,7 +67,16 @@ fn kernel_text(event: &KernelEvent) -> usize {
             [&decided.local, &decided.remote].into_iter().flatten().map(Endpoint::text_len).sum()
         }
     };
-    event.process.name.as_bytes().len() + body
+    let missing = event.missing.iter().map(|missing| size_of::<Missing>() + owned(&missing.field));
+    let truncated = event.truncated.iter().map(|cut| size_of::<Truncated>() + owned(&cut.field));
+    event.process.name.as_bytes().len() + body + missing.sum::<usize>() + truncated.sum::<usize>()
+}
+
+fn owned(text: &Cow<'static, str>) -> usize {
+    match text {
+        Cow::Borrowed(_) => 0,
+        Cow::Owned(text) => text.len(),
+    }
 }
 
 fn exec_text(exec: &Exec) -> usize {
@@ -104,5 +120,28 @@ mod tests {
         let argv = Some(Text::from("a".repeat(8192).as_str()));
         event.body = KernelBody::Exec(Exec { argv, ..Exec::default() });
         assert_eq!(CollectionEvent::Kernel(Box::new(event)).size_hint() - small, 8192);
+    }
+
+    #[test]
+    fn lists_that_a_source_fills_count() {
+        let mut event = kernel_event(1);
+        let small = CollectionEvent::Kernel(Box::new(event.clone())).size_hint();
+        let field: Cow<'static, str> = Cow::Owned("f".repeat(1000));
+        event.missing =
+            vec![Missing { field: field.clone(), reason: crate::event::MissingReason::Fault }; 10];
+        event.truncated = vec![Truncated { field, original_len: 1 }; 10];
+        assert!(CollectionEvent::Kernel(Box::new(event)).size_hint() - small >= 20_000);
+
+        let mut loss = LossEvent {
+            class: crate::event::EventClass::Process,
+            gap: None,
+            count: 1,
+            t_first: std::time::SystemTime::UNIX_EPOCH,
+            t_last: std::time::SystemTime::UNIX_EPOCH,
+            reasons: std::collections::BTreeMap::new(),
+        };
+        let small = CollectionEvent::Loss(Box::new(loss.clone())).size_hint();
+        loss.reasons = (0..10).map(|n| (format!("{n}{}", "r".repeat(1000)), 1)).collect();
+        assert!(CollectionEvent::Loss(Box::new(loss)).size_hint() - small >= 10_000);
     }
 }

@@ -40,6 +40,14 @@ impl Text {
     }
 }
 
+#[cfg(test)]
+impl Text {
+    /// Whether no other text holds its buffer.
+    pub(crate) fn is_unshared(&self) -> bool {
+        self.0.is_unique()
+    }
+}
+
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
         Self(Bytes::copy_from_slice(text.as_bytes()))

@@ -3,9 +3,9 @@
 use super::filter;
 use super::fit::Fitted;
 use super::hash::{HashError, Limits, hash_path};
-use super::options::IpcOptions;
+use super::options::{IPC_TASK_TIME_MAX, IpcOptions};
 use super::peer::Access;
-use super::performance::own_metrics;
+use super::performance::OwnMetrics;
 use super::processes::{Known, Recorder, known, selected, trees};
 use super::proto::{
     AdvancedCapabilities, CapabilityRequest, CapabilityResponse, CollectionCapabilities, DetectionResult,
@@ -16,11 +16,14 @@ use super::recent::{Kept, RecentEvents};
 use super::request::Request;
 use super::time::epoch_millis;
 use super::view::ProcessView;
+use crate::runtime::Live;
 use crate::source::SourceCaps;
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// What a client that only wants to know whether it is understood puts into a task's metadata.
@@ -40,11 +43,19 @@ pub(super) struct Answers {
     pub(super) view: ProcessView,
     pub(super) recent: Arc<RecentEvents>,
     pub(super) options: IpcOptions,
-    pub(super) component: String,
-    /// When the server began, `CLOCK_BOOTTIME`.
-    pub(super) began_ns: u64,
+    own: Arc<OwnMetrics>,
     pub(super) stop: CancellationToken,
-    blocking: Semaphore,
+    turns: Arc<Semaphore>,
+}
+
+/// The right to one of the few tasks that block a thread. It ends with that task, also if nobody waits for it any more.
+struct Turn(#[expect(dead_code, reason = "it only has to be held")] OwnedSemaphorePermit);
+
+/// What a task has to keep to.
+struct Terms {
+    access: Access,
+    hash_until: Instant,
+    stop: CancellationToken,
 }
 
 /// Success, or what the client is told instead.
@@ -56,12 +67,12 @@ impl Answers {
         view: ProcessView,
         recent: Arc<RecentEvents>,
         options: IpcOptions,
-        component: String,
+        live: Arc<Live>,
         stop: CancellationToken,
     ) -> Self {
-        let began_ns = super::time::Clocks::now().boottime_ns;
-        let blocking = Semaphore::new(BLOCKING_TASKS_MAX);
-        Self { caps, view, recent, options, component, began_ns, stop, blocking }
+        let own = Arc::new(OwnMetrics::new(live));
+        let turns = Arc::new(Semaphore::new(BLOCKING_TASKS_MAX));
+        Self { caps, view, recent, options, own, stop, turns }
     }
 
     /// The answer's bytes; `Err` is an answer too, after which the connection is of no use.
@@ -74,19 +85,24 @@ impl Answers {
     }
 
     async fn task(&self, task: DetectionTask, access: Access) -> DetectionResult {
+        // Cancelled when the answer is given or nobody waits for it any more: a file is then not read to its end.
+        let stop = self.stop.child_token();
+        let _over = stop.clone().drop_guard();
+        let terms = Terms { access, hash_until: Instant::now() + self.options.hash_timeout, stop };
         let task_id = task.task_id.clone();
         if task_id.len() > TASK_ID_BYTES_MAX {
             let message =
                 format!("task_id has {} bytes, at most {TASK_ID_BYTES_MAX} are echoed", task_id.len());
             return refused(String::new(), message);
         }
-        match self.outcome(task, access).await {
-            Ok(result) => DetectionResult { task_id, ..result },
-            Err(message) => refused(task_id, message),
+        match timeout(IPC_TASK_TIME_MAX, self.outcome(task, terms)).await {
+            Ok(Ok(result)) => DetectionResult { task_id, ..result },
+            Ok(Err(message)) => refused(task_id, message),
+            Err(_) => refused(task_id, format!("The task took longer than {IPC_TASK_TIME_MAX:?}")),
         }
     }
 
-    async fn outcome(&self, task: DetectionTask, access: Access) -> Outcome {
+    async fn outcome(&self, task: DetectionTask, terms: Terms) -> Outcome {
         let kind = TaskType::try_from(task.task_type)
             .map_err(|_| format!("Unknown task type: {}", task.task_type))?;
         if task.metadata.as_deref() == Some(NEGOTIATION) {
@@ -94,24 +110,24 @@ impl Answers {
         }
         self.check_domain(domain_of(kind))?;
         match kind {
-            TaskType::EnumerateProcesses => self.processes(task, selected, None).await,
-            TaskType::MonitorProcessTree => self.processes(task, trees, None).await,
-            TaskType::CheckProcessHash => match (task.hash_check, &task.process_filter) {
-                (Some(check), _) => self.check_hash(check, access, false).await,
+            TaskType::EnumerateProcesses => self.processes(task, selected, None, terms.stop).await,
+            TaskType::MonitorProcessTree => self.processes(task, trees, None, terms.stop).await,
+            TaskType::CheckProcessHash => match (task.hash_check.clone(), &task.process_filter) {
+                (Some(check), _) => self.check_hash(check, &terms, false).await,
                 (None, Some(_)) => {
-                    let hash = Some(self.limits(access));
-                    self.processes(DetectionTask { hash_check: None, ..task }, selected, hash).await
+                    let hash = Some(self.limits(&terms));
+                    self.processes(task, selected, hash, terms.stop).await
                 }
                 (None, None) => Err("CHECK_PROCESS_HASH needs a hash_check or a process_filter".to_owned()),
             },
             TaskType::VerifyExecutable => {
                 let check = task.hash_check.ok_or("VERIFY_EXECUTABLE needs a hash_check")?;
-                self.check_hash(check, access, true).await
+                self.check_hash(check, &terms, true).await
             }
             TaskType::MonitorNetworkConnections => {
                 let filter = filter::Network::new(task.network_filter).map_err(|error| error.to_string())?;
                 let events = self.recent.network().into_iter().filter(|kept| filter.allow(&kept.event));
-                let fitted = Fitted::take_newest(events.map(network_record));
+                let fitted = Fitted::take_newest(events.collect(), network_record);
                 Ok(DetectionResult {
                     error_message: fitted.note(),
                     network_events: fitted.records,
@@ -122,7 +138,7 @@ impl Answers {
                 let filter =
                     filter::Filesystem::new(task.filesystem_filter).map_err(|error| error.to_string())?;
                 let events = self.recent.filesystem().into_iter().filter(|kept| filter.allow(&kept.event));
-                let fitted = Fitted::take_newest(events.map(filesystem_record));
+                let fitted = Fitted::take_newest(events.collect(), filesystem_record);
                 Ok(DetectionResult {
                     error_message: fitted.note(),
                     filesystem_events: fitted.records,
@@ -138,22 +154,29 @@ impl Answers {
         task: DetectionTask,
         select: fn(Vec<Known>, &filter::Processes) -> Vec<Known>,
         hash: Option<Limits>,
+        stop: CancellationToken,
     ) -> Outcome {
         let filter = filter::Processes::new(task.process_filter).map_err(|error| error.to_string())?;
+        // Before the table is asked for: no more copies of it than tasks that can use one.
+        let turn = self.turn().await;
         let table = self.view.live().await.map_err(|error| error.to_string())?;
         let told = self.recent.processes();
-        let fitted: Fitted<ProcessRecord> = self
+        let (fitted, late) = turn
             .blocking(move || {
-                let mut recorder = Recorder::new(hash);
+                let mut recorder = Recorder::new(hash, stop);
                 let processes = select(known(table, told), &filter);
-                Fitted::take(processes.into_iter().map(|process| recorder.record(process)))
+                let fitted =
+                    Fitted::<ProcessRecord>::take(processes.into_iter(), |process| recorder.record(process));
+                (fitted, recorder.note())
             })
             .await?;
-        Ok(DetectionResult { error_message: fitted.note(), processes: fitted.records, ..succeeded() })
+        let notes: Vec<_> = fitted.note().into_iter().chain(late).collect();
+        let error_message = (!notes.is_empty()).then(|| notes.join("; "));
+        Ok(DetectionResult { error_message, processes: fitted.records, ..succeeded() })
     }
 
     /// Hashes a file and compares; for `VERIFY_EXECUTABLE` there has to be something to compare with.
-    async fn check_hash(&self, check: HashCheck, access: Access, must_match: bool) -> Outcome {
+    async fn check_hash(&self, check: HashCheck, terms: &Terms, must_match: bool) -> Outcome {
         let HashCheck { expected_hash, hash_algorithm, executable_path } = check;
         let algorithm = hash_algorithm.to_ascii_lowercase();
         if !["", "sha256", "sha-256"].contains(&algorithm.as_str()) {
@@ -165,9 +188,10 @@ impl Answers {
         if !is_hash && (must_match || !expected_hash.is_empty()) {
             return Err(format!("expected_hash is no SHA-256: {SHA256_HEX_CHARS} hexadecimal digits"));
         }
-        let limits = self.limits(access);
+        let limits = self.limits(terms);
         let path = executable_path.clone();
-        let hash: Result<String, HashError> = self.blocking(move || hash_path(&path, &limits, || {})).await?;
+        let work = move || hash_path(&path, &limits, || {});
+        let hash: Result<String, HashError> = self.turn().await.blocking(work).await?;
         let mut result = HashResult { algorithm: "sha256".to_owned(), ..HashResult::default() };
         // A path that was refused for its length is not repeated.
         result.file_path =
@@ -193,15 +217,12 @@ impl Answers {
 
     async fn performance(&self, task: DetectionTask) -> Outcome {
         let filter = filter::Performance::new(task.performance_filter).map_err(|error| error.to_string())?;
-        let (component, recent, began_ns) = (self.component.clone(), Arc::clone(&self.recent), self.began_ns);
-        let own = self.blocking(move || own_metrics(&component, &recent, began_ns)).await?;
+        let own = Arc::clone(&self.own);
+        let own = self.turn().await.blocking(move || own.measured()).await?;
         let told = self.recent.performance().into_iter();
-        let told = told
-            .filter(|kept| filter.allow(&kept.event))
-            .map(|kept| performance_record(kept.number, kept.event));
-        let own =
-            own.into_iter().filter(|event| filter.allow(event)).map(|event| performance_record(0, event));
-        let fitted = Fitted::take_newest(told.chain(own).collect::<Vec<_>>().into_iter());
+        let told = told.map(|kept| (kept.number, kept.event)).chain(own.into_iter().map(|event| (0, event)));
+        let told = told.filter(|(_, event)| filter.allow(event));
+        let fitted = Fitted::take_newest(told.collect(), |(number, event)| performance_record(number, event));
         Ok(DetectionResult {
             error_message: fitted.note(),
             performance_events: fitted.records,
@@ -249,21 +270,32 @@ impl Answers {
         supported.then_some(()).ok_or_else(|| format!("{name} monitoring not supported"))
     }
 
-    fn limits(&self, access: Access) -> Limits {
+    fn limits(&self, terms: &Terms) -> Limits {
         Limits {
             bytes_max: self.options.hash_bytes_max.0,
+            until: terms.hash_until,
             timeout: self.options.hash_timeout,
-            access,
-            stop: self.stop.clone(),
+            access: terms.access,
+            stop: terms.stop.clone(),
         }
     }
 
-    /// Runs work that blocks its thread, a few at one time.
+    /// Waits for a turn.
+    async fn turn(&self) -> Turn {
+        Turn(Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed"))
+    }
+}
+
+impl Turn {
+    /// Runs work that blocks its thread.
     async fn blocking<T: Send + 'static>(
-        &self,
+        self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, String> {
-        let _turn = self.blocking.acquire().await.expect("the semaphore is never closed");
+        let work = move || {
+            let _until_done = self;
+            work()
+        };
         tokio::task::spawn_blocking(work).await.map_err(|_| "The task failed inside the collector".to_owned())
     }
 }
@@ -338,3 +370,6 @@ fn performance_record(number: u64, event: crate::PerformanceEvent) -> Performanc
         collection_time: epoch_millis(event.timestamp),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,17 +5,21 @@ use super::frame::{FrameCodec, FrameError};
 use super::peer::Access;
 use super::report::Counters;
 use bytes::{Bytes, BytesMut};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, interval_at, timeout, timeout_at};
 use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 /// A connection that is open with nothing in it holds no more than this.
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
+/// How often the server looks whether a client that is being answered is still there.
+const GONE_POLL: Duration = Duration::from_millis(250);
 
 /// Why a connection ended other than by its client.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +58,11 @@ pub(super) async fn serve(
             Err(ended) => break Some(ended),
         };
         counters.tasks.fetch_add(1, Relaxed);
-        let answer = answers.answer(payload, access).await;
+        let answer = tokio::select! {
+            biased;
+            answer = answers.answer(payload, access) => answer,
+            () = gone(&stream) => break None,
+        };
         let (bytes, malformed) = match answer {
             Ok(bytes) => (bytes, false),
             Err(bytes) => (bytes, true),
@@ -72,6 +80,20 @@ pub(super) async fn serve(
     }
 }
 
+/// Waits until the client has closed its end. One that only sends no more still gets its answer.
+async fn gone(stream: &UnixStream) {
+    let mut looks = interval_at(Instant::now() + GONE_POLL, GONE_POLL);
+    loop {
+        looks.tick().await;
+        let mut of_stream = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+        // What was read ahead hides an end of the stream from a reader, and not from this.
+        let _ = poll(&mut of_stream, PollTimeout::ZERO);
+        if of_stream[0].any().unwrap_or(false) {
+            return;
+        }
+    }
+}
+
 struct Connection {
     received: BytesMut,
     to_send: BytesMut,
@@ -86,6 +108,10 @@ impl Connection {
         idle_timeout: Duration,
     ) -> Result<Option<Bytes>, Ended> {
         let begun = Instant::now();
+        if self.received.is_empty() {
+            // An empty buffer holds on to the room of the largest frame that was in it.
+            self.received = BytesMut::new();
+        }
         // A frame's time begins with its first byte, whoever trickles it in.
         let mut first_byte = (!self.received.is_empty()).then_some(begun);
         loop {
@@ -119,6 +145,74 @@ impl Connection {
         match written {
             Ok(result) => result.map_err(|error| Ended::Frame(error.into())),
             Err(_) => Err(Ended::SlowWrite(frame_timeout)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::options::IpcOptions;
+    use crate::ipc::recent::RecentEvents;
+    use crate::ipc::view::ProcessView;
+    use crate::source::SourceCaps;
+    use prost::Message;
+    use std::sync::Arc;
+
+    fn question() -> Vec<u8> {
+        let task = crate::ipc::proto::DetectionTask { task_id: "a".to_owned(), ..Default::default() };
+        let mut bytes = BytesMut::new();
+        FrameCodec.encode(&task.encode_to_vec(), &mut bytes).unwrap();
+        bytes.to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_waits_holds_no_room_of_the_frame_before() {
+        let (mut client, mut stream) = UnixStream::pair().unwrap();
+        let mut connection = Connection { received: BytesMut::new(), to_send: BytesMut::new() };
+        let mut bytes = BytesMut::new();
+        FrameCodec.encode(&vec![7; 1 << 20], &mut bytes).unwrap();
+        let sending = tokio::spawn(async move {
+            client.write_all(&bytes).await.unwrap();
+            client
+        });
+        let minute = Duration::from_secs(60);
+        let payload = connection.read(&mut stream, minute, minute).await.unwrap().unwrap();
+        assert_eq!(payload.len(), 1 << 20);
+        drop(payload);
+        let _client = sending.await.unwrap();
+        let waits = timeout(Duration::ZERO, connection.read(&mut stream, minute, minute));
+        assert!(waits.await.is_err());
+        assert!(!connection.received.try_reclaim(BUFFER_BYTES_KEPT), "it still has the room");
+    }
+
+    /// The process table that is asked never answers.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_goes_is_not_answered_on_and_one_that_waits_is() {
+        let (view, _queries) = ProcessView::new();
+        let (recent, stop) = (Arc::new(RecentEvents::default()), CancellationToken::new());
+        let answers = Answers::new(
+            SourceCaps::all(),
+            view,
+            recent,
+            IpcOptions::default(),
+            crate::test_events::live(),
+            stop.clone(),
+        );
+        let counters = Counters::default();
+        for (goes, least, most) in [(true, 0, 1), (false, 4, 6)] {
+            let (mut client, stream) = UnixStream::pair().unwrap();
+            client.write_all(&question()).await.unwrap();
+            let kept = (!goes).then_some(client);
+            let begun = Instant::now();
+            let client = async {
+                let Some(mut client) = kept else { return };
+                client.shutdown().await.unwrap();
+                assert!(client.read_u8().await.is_ok(), "half closed, and not answered");
+            };
+            tokio::join!(serve(stream, Access::Full, &answers, &counters, &stop), client);
+            let took = begun.elapsed();
+            assert!(took >= Duration::from_secs(least) && took < Duration::from_secs(most), "{took:?}");
         }
     }
 }

@@ -30,13 +30,29 @@ const TIME_STEP: Duration = Duration::from_millis(20);
 const KERNEL_FILE_SYSTEMS: [i64; 8] =
     [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0x0027_e0eb, 0x6367_7270, 0xcafe_4a11];
 
-/// How much and how long one file may be read, and for whom.
+/// How much of a file may be read, until when, and for whom.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
     pub(super) bytes_max: u64,
+    /// The end of the task's time for hashing, however many files it is about.
+    pub(super) until: Instant,
+    /// That time, for who is told that it is over.
     pub(super) timeout: Duration,
     pub(super) access: Access,
+    /// Nobody waits for the answer any more.
     pub(super) stop: CancellationToken,
+}
+
+impl Limits {
+    pub(super) fn check(&self) -> Result<(), HashError> {
+        if self.stop.is_cancelled() {
+            return Err(HashError::Stopping);
+        }
+        if Instant::now() > self.until {
+            return Err(HashError::TimedOut(self.timeout));
+        }
+        Ok(())
+    }
 }
 
 /// Why there is no hash.
@@ -60,7 +76,7 @@ pub(super) enum HashError {
     TimedOut(Duration),
     #[error("{0}; no hash is told")]
     Changed(&'static str),
-    #[error("the collector is stopping")]
+    #[error("the collector is stopping, or the client has gone")]
     Stopping,
 }
 
@@ -98,7 +114,7 @@ pub(super) fn hash_file(
     limits: &Limits,
     mut after_chunk: impl FnMut(),
 ) -> Result<String, HashError> {
-    let began = Instant::now();
+    limits.check()?;
     if is_of_kernel(fstatfs(file).map_err(io::Error::from)?.filesystem_type()) {
         return Err(HashError::KernelFile);
     }
@@ -124,12 +140,7 @@ pub(super) fn hash_file(
         hasher.update(&chunk[..read]);
         left -= read as u64;
         after_chunk();
-        if limits.stop.is_cancelled() {
-            return Err(HashError::Stopping);
-        }
-        if began.elapsed() > limits.timeout {
-            return Err(HashError::TimedOut(limits.timeout));
-        }
+        limits.check()?;
     }
     if state(&before) != state(&file.metadata()?) {
         return Err(HashError::Changed("it was changed while it was read"));

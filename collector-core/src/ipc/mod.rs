@@ -14,6 +14,7 @@ mod connection;
 mod error;
 mod filter;
 mod fit;
+mod folder;
 mod frame;
 mod hash;
 mod log_interval;
@@ -32,9 +33,8 @@ mod view;
 
 pub use error::IpcError;
 pub use frame::FRAME_BYTES_MAX as IPC_FRAME_BYTES_MAX;
-pub use options::{IPC_CLIENTS_MAX, IPC_HASH_BYTES_MAX, IpcOptions};
+pub use options::{IPC_CLIENTS_MAX, IPC_HASH_BYTES_MAX, IPC_TASK_TIME_MAX, IpcOptions};
 pub use recent::{IPC_RECENT_BYTES_MAX, IPC_RECENT_EVENTS_MAX, IPC_TOLD_PROCESSES_MAX};
 pub use report::IpcReport;
 pub(crate) use server::{IpcTap, ReadyServer, RunningServer};
 pub(crate) use socket::BoundSocket;
-pub(crate) use view::ProcessQuery;

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub const IPC_CLIENTS_MAX: usize = 1024;
 /// The largest file that is hashed, whatever the options say.
 pub const IPC_HASH_BYTES_MAX: ByteSize = ByteSize(1 << 40);
+/// A task that takes longer is given up and refused, whatever the options say: clients wait 30 s for an answer.
+pub const IPC_TASK_TIME_MAX: Duration = Duration::from_secs(25);
 
 /// How the collector serves clients on a Unix socket.
 ///
@@ -21,7 +23,8 @@ pub const IPC_HASH_BYTES_MAX: ByteSize = ByteSize(1 << 40);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IpcOptions {
-    /// The socket's path, absolute. Its folder is made if it is missing, and has to be the collector's own.
+    /// The socket's path, absolute. Its folder is made if it is missing, and has to be the collector's own. So is the
+    /// folder above it, with 0755, where nobody else can replace it: the default's are both missing after a boot.
     /// Default `/run/collectord/ipc/collector.sock`.
     pub socket: PathBuf,
     /// The group whose members may connect too, besides root and the collector's own user. Default none.
@@ -36,7 +39,8 @@ pub struct IpcOptions {
     pub idle_timeout: Duration,
     /// The largest file that is hashed. Default 256 MiB.
     pub hash_bytes_max: ByteSize,
-    /// How long hashing one file may take. Default 20 s; clients wait 30 s for an answer.
+    /// How long a task may hash, all its files together and its wait for a turn included. Default 20 s; clients wait
+    /// 30 s for an answer.
     #[serde(deserialize_with = "duration")]
     pub hash_timeout: Duration,
 }
@@ -96,7 +100,7 @@ impl IpcOptions {
         self
     }
 
-    /// Sets how long hashing one file may take.
+    /// Sets how long a task may hash.
     #[must_use]
     pub fn with_hash_timeout(mut self, timeout: Duration) -> Self {
         self.hash_timeout = timeout;
@@ -121,17 +125,13 @@ impl IpcOptions {
             return refuse("hash_bytes_max", self.hash_bytes_max.to_string(), bound);
         }
         let times = [
-            ("frame_timeout", self.frame_timeout),
-            ("idle_timeout", self.idle_timeout),
-            ("hash_timeout", self.hash_timeout),
+            ("frame_timeout", self.frame_timeout, DURATION_MAX),
+            ("idle_timeout", self.idle_timeout, DURATION_MAX),
+            ("hash_timeout", self.hash_timeout, IPC_TASK_TIME_MAX),
         ];
-        for (field, time) in times {
-            if time.is_zero() || time > DURATION_MAX {
-                return refuse(
-                    field,
-                    format!("{time:?}"),
-                    format!("more than 0 and at most {DURATION_MAX:?}"),
-                );
+        for (field, time, max) in times {
+            if time.is_zero() || time > max {
+                return refuse(field, format!("{time:?}"), format!("more than 0 and at most {max:?}"));
             }
         }
         Ok(())
@@ -146,7 +146,7 @@ mod tests {
     fn each_bound_is_kept_and_named() {
         IpcOptions::default().validate().unwrap();
         type Change = fn(IpcOptions) -> IpcOptions;
-        let bad: [(&str, Change); 9] = [
+        let bad: [(&str, Change); 10] = [
             ("socket", |options| IpcOptions { socket: "relative.sock".into(), ..options }),
             ("socket", |options| IpcOptions { socket: "/".into(), ..options }),
             ("max_clients", |options| options.with_max_clients(0)),
@@ -156,6 +156,7 @@ mod tests {
             ("frame_timeout", |options| options.with_frame_timeout(Duration::ZERO)),
             ("idle_timeout", |options| options.with_idle_timeout(DURATION_MAX * 2)),
             ("hash_timeout", |options| options.with_hash_timeout(Duration::ZERO)),
+            ("hash_timeout", |options| options.with_hash_timeout(IPC_TASK_TIME_MAX * 2)),
         ];
         for (field, change) in bad {
             assert_eq!(change(IpcOptions::default()).validate().unwrap_err().field, field);

@@ -1,35 +1,49 @@
-//! What the collector measures of itself, as clients are told of it.
+//! What the collector measures of itself, as clients are told of it: the names and units of [`Telemetry`].
 
-use super::recent::RecentEvents;
-use super::time::Clocks;
 use crate::event::PerformanceEvent;
-use crate::telemetry::ProcessUsage;
+use crate::runtime::{Live, Meter};
+use crate::telemetry::Telemetry;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// The collector's own measurements at this moment; reads /proc and so blocks its thread. `began_ns` is when the
-/// server began, `CLOCK_BOOTTIME`.
-pub(super) fn own_metrics(component: &str, recent: &RecentEvents, began_ns: u64) -> Vec<PerformanceEvent> {
-    let clocks = Clocks::now();
-    let events = recent.count() as f64;
-    let seconds = clocks.boottime_ns.saturating_sub(began_ns) as f64 / 1e9;
-    let rate = (seconds > 0.0).then(|| events / seconds);
-    // None without /proc.
-    let usage = ProcessUsage::read().ok();
-    let measured = [
-        ("cpu_time", usage.map(|usage| usage.cpu_seconds), "seconds"),
-        ("memory_rss", usage.map(|usage| usage.resident_bytes as f64), "bytes"),
-        ("events", Some(events), "events"),
-        ("event_rate", rate, "events/second"),
-        ("uptime", Some(seconds), "seconds"),
-    ];
-    let event = |(metric_name, value, unit): (&str, Option<f64>, &str)| {
-        Some(PerformanceEvent {
-            metric_name: metric_name.to_owned(),
-            value: value?,
-            unit: unit.to_owned(),
-            pid: Some(std::process::id()),
-            component: component.to_owned(),
-            timestamp: clocks.wall,
-        })
-    };
-    measured.into_iter().filter_map(event).collect()
+/// Clients that ask within this time are told the same: rates over less mean nothing.
+const PERIOD_MIN: Duration = Duration::from_secs(1);
+
+/// Measures for clients, apart from the run's telemetry, which has its own interval and can be switched off.
+#[derive(Debug)]
+pub(super) struct OwnMetrics {
+    live: Arc<Live>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    meter: Meter,
+    last: Option<(Instant, Telemetry)>,
+}
+
+impl OwnMetrics {
+    pub(super) fn new(live: Arc<Live>) -> Self {
+        let meter = Meter::new(&live, Instant::now());
+        Self { live, state: Mutex::new(State { meter, last: None }) }
+    }
+
+    /// The measurements; rates are means since the time before, or since the server began. Reads /proc and so blocks its
+    /// thread.
+    pub(super) fn measured(&self) -> Vec<PerformanceEvent> {
+        let now = Instant::now();
+        // Plain numbers: a panic cannot have left them in a state that matters.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { meter, last } = &mut *state;
+        if let Some((at, telemetry)) = last
+            && now.saturating_duration_since(*at) < PERIOD_MIN
+        {
+            return telemetry.as_events();
+        }
+        let telemetry = meter.measure(&self.live, now);
+        let events = telemetry.as_events();
+        *last = Some((now, telemetry));
+        events
+    }
 }

@@ -2,7 +2,7 @@
 //! details that neither keeps from /proc, at the time of the question.
 
 use super::filter;
-use super::hash::{Limits, hash_file};
+use super::hash::{HashError, Limits, hash_file};
 use super::proto::ProcessRecord;
 use super::time::{Clocks, epoch_millis, epoch_seconds};
 use crate::event::ProcessEvent;
@@ -11,6 +11,7 @@ use procfs::process::Process;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use tokio_util::sync::CancellationToken;
 
 /// One process before its details are known.
 #[derive(Debug, Clone)]
@@ -107,17 +108,30 @@ pub(super) struct Recorder {
     hash: Option<Limits>,
     /// By device, inode and change time: many processes run one program.
     hashes: HashMap<(u64, u64, i64, i64), Option<String>>,
+    /// Processes whose executable was not hashed, since the time for it was over.
+    late: usize,
+    /// Cancelled when nobody waits for the records any more.
+    stop: CancellationToken,
 }
 
 impl Recorder {
-    pub(super) fn new(hash: Option<Limits>) -> Self {
+    pub(super) fn new(hash: Option<Limits>, stop: CancellationToken) -> Self {
         Self {
             clocks: Clocks::now(),
             ticks_per_second: procfs::ticks_per_second().max(1),
             page_bytes: procfs::page_size(),
             hash,
             hashes: HashMap::new(),
+            late: 0,
+            stop,
         }
+    }
+
+    /// What a client is told of hashes that are missing.
+    pub(super) fn note(&self) -> Option<String> {
+        let timeout = self.hash.as_ref()?.timeout;
+        let late = self.late;
+        (late > 0).then(|| format!("{late} executables were not hashed: it took longer than {timeout:?}"))
     }
 
     pub(super) fn record(&mut self, process: Known) -> ProcessRecord {
@@ -143,6 +157,9 @@ impl Recorder {
 
     /// Adds what /proc says, if it is about this very process.
     fn add_details(&mut self, process: &SnapshotEntry, record: &mut ProcessRecord) -> Option<()> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
         let of_proc = Process::new(i32::try_from(process.pid).ok()?).ok()?;
         let stat = of_proc.stat().ok()?;
         let started = stat.starttime.saturating_mul(1_000_000_000 / self.ticks_per_second);
@@ -171,8 +188,18 @@ impl Recorder {
         let limits = self.hash.as_ref()?;
         let file = executable.metadata().ok()?;
         let key = (file.dev(), file.ino(), file.ctime(), file.ctime_nsec());
-        let hash = || hash_file(executable, limits, || {}).ok();
-        self.hashes.entry(key).or_insert_with(hash).clone()
+        if let Some(hash) = self.hashes.get(&key) {
+            return hash.clone();
+        }
+        let hash = match hash_file(executable, limits, || {}) {
+            Err(HashError::TimedOut(_)) => {
+                self.late += 1;
+                return None;
+            }
+            result => result.ok(),
+        };
+        self.hashes.insert(key, hash.clone());
+        hash
     }
 }
 
@@ -246,7 +273,7 @@ mod tests {
         let own = Process::myself().unwrap().stat().unwrap();
         let start_ns = own.starttime * (1_000_000_000 / procfs::ticks_per_second());
         let entry = |start_ns| Known::Table(SnapshotEntry { start_ns, ..process(std::process::id(), 1) });
-        let mut recorder = Recorder::new(None);
+        let mut recorder = Recorder::new(None, CancellationToken::new());
         let record = recorder.record(entry(start_ns));
         assert!(record.accessible && record.file_exists);
         assert_eq!(record.command_line, std::env::args().collect::<Vec<_>>());
@@ -256,5 +283,26 @@ mod tests {
         assert!((now - 600..=now).contains(&record.start_time.unwrap()), "{record:?}");
         let other = recorder.record(entry(start_ns + 2 * SNAPSHOT_START_TOLERANCE_NS));
         assert!(!other.accessible && other.command_line.is_empty() && other.memory_usage.is_none());
+    }
+
+    #[test]
+    fn hashes_that_came_too_late_are_absent_and_said() {
+        let limits = Limits {
+            bytes_max: 1 << 30,
+            until: std::time::Instant::now(),
+            timeout: std::time::Duration::from_secs(20),
+            access: crate::ipc::peer::Access::Full,
+            stop: CancellationToken::new(),
+        };
+        let own = Process::myself().unwrap().stat().unwrap();
+        let start_ns = own.starttime * (1_000_000_000 / procfs::ticks_per_second());
+        let own = || Known::Table(SnapshotEntry { start_ns, ..process(std::process::id(), 1) });
+        let mut recorder = Recorder::new(Some(limits), CancellationToken::new());
+        for _ in 0..2 {
+            let record = recorder.record(own());
+            assert!(record.accessible && record.executable_hash.is_none());
+        }
+        let note = recorder.note().unwrap();
+        assert_eq!(note, "2 executables were not hashed: it took longer than 20s");
     }
 }

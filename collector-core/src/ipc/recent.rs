@@ -1,8 +1,11 @@
 //! The last events of each domain that a client can ask for, bounded in number and in bytes.
 
-use crate::event::{CollectionEvent, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent};
+use crate::event::{
+    CollectionEvent, Connect, ConnectResult, Endpoint, FilesystemEvent, KernelBody, KernelEvent,
+    NetworkEvent, Open, PerformanceEvent, ProcessContext, ProcessEvent, Text,
+};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Events kept of each domain.
 pub const IPC_RECENT_EVENTS_MAX: usize = 4096;
@@ -16,14 +19,34 @@ pub const IPC_TOLD_PROCESSES_MAX: usize = 16_384;
 pub(super) struct Kept<E> {
     pub(super) number: u64,
     pub(super) event: E,
+}
+
+/// An event as it came. What a client is told is made of it when it asks.
+#[derive(Debug)]
+enum Came<E> {
+    Told(E),
+    Kernel(Box<KernelEvent>),
+}
+
+#[derive(Debug)]
+struct Stored<E> {
+    number: u64,
+    event: Came<E>,
     bytes: usize,
 }
 
 #[derive(Debug)]
 struct Ring<E> {
-    events: VecDeque<Kept<E>>,
+    events: VecDeque<Arc<Stored<E>>>,
     bytes: usize,
     count: u64,
+}
+
+#[derive(Debug)]
+struct ToldProcess {
+    number: u64,
+    event: Arc<ProcessEvent>,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -32,14 +55,14 @@ struct Inner {
     filesystem: Ring<FilesystemEvent>,
     performance: Ring<PerformanceEvent>,
     /// By pid, the last that was told of it.
-    processes: BTreeMap<u32, Kept<ProcessEvent>>,
+    processes: BTreeMap<u32, ToldProcess>,
     /// Numbers and pids in the order they came, also of words that a later one replaced.
     process_order: VecDeque<(u64, u32)>,
     process_bytes: usize,
     events: u64,
 }
 
-/// Filled by the batcher, read by the server. The lock is taken once a batch.
+/// Filled by the batcher, read by the server. The lock is taken once a batch; who reads copies pointers under it.
 #[derive(Debug, Default)]
 pub(crate) struct RecentEvents(Mutex<Inner>);
 
@@ -52,25 +75,37 @@ impl RecentEvents {
     }
 
     pub(super) fn network(&self) -> Vec<Kept<NetworkEvent>> {
-        self.inner().network.events.iter().cloned().collect()
+        self.told(|inner| &inner.network, KernelEvent::as_network)
     }
 
     pub(super) fn filesystem(&self) -> Vec<Kept<FilesystemEvent>> {
-        self.inner().filesystem.events.iter().cloned().collect()
+        self.told(|inner| &inner.filesystem, KernelEvent::as_filesystem)
     }
 
     pub(super) fn performance(&self) -> Vec<Kept<PerformanceEvent>> {
-        self.inner().performance.events.iter().cloned().collect()
+        self.told(|inner| &inner.performance, |_| None)
     }
 
     /// By pid.
     pub(super) fn processes(&self) -> Vec<ProcessEvent> {
-        self.inner().processes.values().map(|kept| kept.event.clone()).collect()
+        let kept: Vec<_> = self.inner().processes.values().map(|kept| Arc::clone(&kept.event)).collect();
+        kept.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
-    /// Events that came by, of any kind.
-    pub(super) fn count(&self) -> u64 {
-        self.inner().events
+    fn told<E: Clone>(
+        &self,
+        ring: fn(&Inner) -> &Ring<E>,
+        of_kernel: fn(&KernelEvent) -> Option<E>,
+    ) -> Vec<Kept<E>> {
+        let stored: Vec<_> = ring(&self.inner()).events.iter().map(Arc::clone).collect();
+        let told = |stored: Arc<Stored<E>>| {
+            let event = match &stored.event {
+                Came::Told(event) => event.clone(),
+                Came::Kernel(event) => of_kernel(event)?,
+            };
+            Some(Kept { number: stored.number, event })
+        };
+        stored.into_iter().filter_map(told).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -79,43 +114,80 @@ impl RecentEvents {
     }
 }
 
+/// Of a kernel event what a client can be told, in buffers of its own: the event's share theirs with many others.
+fn kept(event: &KernelEvent, body: KernelBody) -> Box<KernelEvent> {
+    Box::new(KernelEvent {
+        origin: Arc::clone(&event.origin),
+        process: ProcessContext { name: Text::default(), ..event.process.clone() },
+        identity: None,
+        body,
+        missing: Vec::new(),
+        truncated: Vec::new(),
+        ..*event
+    })
+}
+
+fn detached(endpoint: &Option<Endpoint>) -> Option<Endpoint> {
+    Some(match endpoint.as_ref()? {
+        Endpoint::Path(text) => Endpoint::Path(text.detached()),
+        Endpoint::Abstract(text) => Endpoint::Abstract(text.detached()),
+        Endpoint::Raw(text) => Endpoint::Raw(text.detached()),
+        endpoint @ (Endpoint::Ip { .. } | Endpoint::Numbered { .. }) => endpoint.clone(),
+    })
+}
+
 impl Inner {
     fn take(&mut self, event: &CollectionEvent) {
         self.events += 1;
         match event {
             CollectionEvent::Process(event) => self.take_process(event),
-            CollectionEvent::Network(event) => self.network(event.clone()),
-            CollectionEvent::Filesystem(event) => self.filesystem(event.clone()),
-            CollectionEvent::Kernel(event) => {
-                if let Some(event) = event.as_network() {
-                    self.network(event);
-                } else if let Some(event) = event.as_filesystem() {
-                    self.filesystem(event);
-                }
+            CollectionEvent::Network(event) => {
+                self.network.push(Came::Told(event.clone()), network_bytes(event));
             }
+            CollectionEvent::Filesystem(event) => {
+                self.filesystem.push(Came::Told(event.clone()), filesystem_bytes(event));
+            }
+            CollectionEvent::Kernel(event) => self.take_kernel(event),
             CollectionEvent::Performance(event) => {
                 let bytes = event.metric_name.len() + event.unit.len() + event.component.len();
-                self.performance.push(event.clone(), bytes);
+                self.performance.push(Came::Told(event.clone()), bytes);
             }
-            // Processes of the kernel are in the process table; losses, coverage and summary are no domain's events.
+            // Losses, coverage and summary are no domain's events.
             _ => {}
         }
     }
 
-    fn network(&mut self, event: NetworkEvent) {
-        let bytes = network_bytes(&event);
-        self.network.push(event, bytes);
-    }
-
-    fn filesystem(&mut self, event: FilesystemEvent) {
-        let bytes = filesystem_bytes(&event);
-        self.filesystem.push(event, bytes);
+    fn take_kernel(&mut self, event: &KernelEvent) {
+        let text = |endpoint: &Option<Endpoint>| endpoint.as_ref().map_or(0, Endpoint::text_len);
+        match &event.body {
+            KernelBody::Connect(body) => {
+                let (local, remote) = (detached(&body.local), detached(&body.remote));
+                let bytes = text(&local) + text(&remote);
+                let body = KernelBody::Connect(Connect { local, remote, ..*body });
+                self.network.push(Came::Kernel(kept(event, body)), bytes);
+            }
+            KernelBody::ConnectResult(body) => {
+                let (local, remote) = (detached(&body.local), detached(&body.remote));
+                let bytes = text(&local) + text(&remote);
+                let body = KernelBody::ConnectResult(ConnectResult { local, remote, ..*body });
+                self.network.push(Came::Kernel(kept(event, body)), bytes);
+            }
+            KernelBody::Open(body) => {
+                let path = body.path.as_ref().or(body.requested.as_ref()).map(Text::detached);
+                let bytes = path.as_ref().map_or(0, |path| path.as_bytes().len());
+                let body = KernelBody::Open(Open { path, requested: None, ..*body });
+                self.filesystem.push(Came::Kernel(kept(event, body)), bytes);
+            }
+            // Processes of the kernel are in the process table.
+            KernelBody::Exec(_) | KernelBody::Fork(_) | KernelBody::Exit(_) | KernelBody::ExecFailed(_) => {}
+        }
     }
 
     fn take_process(&mut self, event: &ProcessEvent) {
         let (number, bytes) = (self.events, process_bytes(event));
         self.process_bytes += bytes;
-        if let Some(before) = self.processes.insert(event.pid, Kept { number, event: event.clone(), bytes }) {
+        let told = ToldProcess { number, event: Arc::new(event.clone()), bytes };
+        if let Some(before) = self.processes.insert(event.pid, told) {
             self.process_bytes -= before.bytes;
         }
         self.process_order.push_back((number, event.pid));
@@ -145,10 +217,10 @@ impl<E> Default for Ring<E> {
 }
 
 impl<E> Ring<E> {
-    fn push(&mut self, event: E, bytes: usize) {
+    fn push(&mut self, event: Came<E>, bytes: usize) {
         self.count += 1;
         self.bytes += bytes;
-        self.events.push_back(Kept { number: self.count, event, bytes });
+        self.events.push_back(Arc::new(Stored { number: self.count, event, bytes }));
         while self.events.len() > IPC_RECENT_EVENTS_MAX
             || (self.bytes > IPC_RECENT_BYTES_MAX && self.events.len() > 1)
         {
@@ -193,7 +265,6 @@ mod tests {
         let kept = recent.filesystem();
         assert_eq!(kept.len(), IPC_RECENT_EVENTS_MAX);
         assert_eq!((kept[0].number, kept[0].event.path.as_str()), (11, "10"));
-        assert_eq!(recent.count(), events.len() as u64);
     }
 
     #[test]
@@ -205,6 +276,31 @@ mod tests {
         assert_eq!(recent.filesystem().iter().map(|kept| kept.number).collect::<Vec<_>>(), [3, 4, 5, 6]);
         recent.take([file("x".repeat(IPC_RECENT_BYTES_MAX + 1))].iter());
         assert_eq!(recent.filesystem().iter().map(|kept| kept.number).collect::<Vec<_>>(), [7]);
+    }
+
+    /// The buffers that kernel events share are large, and one slice keeps a whole one alive.
+    #[test]
+    fn kernel_events_are_told_as_they_convert_and_hold_no_buffer_of_others() {
+        let shared = Text::new(bytes::Bytes::from(vec![b'x'; 4096]));
+        let mut open = crate::test_events::kernel_event(1);
+        open.body =
+            KernelBody::Open(Open { path: Some(shared.clone()), mode: Some(0o644), ..Open::default() });
+        let mut failed = open.clone();
+        let requested = Some(Text::from("/asked"));
+        failed.body =
+            KernelBody::Open(Open { requested, errno: Some(crate::event::Errno(2)), ..Open::default() });
+        let mut connect = open.clone();
+        let remote = Some(Endpoint::Path(shared.clone()));
+        connect.body = KernelBody::Connect(Connect { remote, ..Connect::default() });
+        let events = [&open, &failed, &connect].map(|event| CollectionEvent::Kernel(Box::new(event.clone())));
+        let recent = RecentEvents::default();
+        recent.take(events.iter());
+        let files: Vec<_> = recent.filesystem().into_iter().map(|kept| kept.event).collect();
+        assert_eq!(files, [&open, &failed].map(|event| event.as_filesystem().unwrap()));
+        let connections: Vec<_> = recent.network().into_iter().map(|kept| kept.event).collect();
+        assert_eq!(connections, [connect.as_network().unwrap()]);
+        drop((events, open, failed, connect));
+        assert!(shared.is_unshared(), "a kept event holds the buffer");
     }
 
     #[test]

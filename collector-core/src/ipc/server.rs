@@ -6,18 +6,20 @@ use super::peer::{Access, Peer};
 use super::recent::RecentEvents;
 use super::report::{Counters, IpcReport};
 use super::socket::BoundSocket;
-use super::view::{ProcessQuery, ProcessView};
+use super::view::{ProcessQueries, ProcessView};
 use super::{IpcOptions, log_interval::LogInterval};
 use crate::event::CollectionEvent;
+use crate::process_table::ProcessTable;
+use crate::runtime::Live;
 use crate::source::SourceCaps;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -25,6 +27,8 @@ use tracing::{error, warn};
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// At the end, how long answers that are under way may take.
 const GRACE: Duration = Duration::from_millis(150);
+/// At the end, how long the server is waited for in all, whatever holds it up.
+const END_MAX: Duration = Duration::from_secs(1);
 
 /// A server that was set up and waits for the run.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ pub(crate) struct ReadyServer {
 #[derive(Debug)]
 pub(crate) struct IpcTap {
     recent: Arc<RecentEvents>,
-    queries: mpsc::Receiver<ProcessQuery>,
+    queries: ProcessQueries,
 }
 
 /// A server at work.
@@ -55,24 +59,23 @@ impl IpcTap {
         self.recent.take(events);
     }
 
-    /// Waits for a question about the processes; for ever if none can come any more.
-    pub(crate) async fn asked(tap: &mut Option<Self>) -> ProcessQuery {
-        if let Some(tap) = tap
-            && let Some(query) = tap.queries.recv().await
-        {
-            return query;
-        }
-        std::future::pending().await
+    /// Answers one question about the processes; pending if there is none, or it is not time for one.
+    pub(crate) fn poll_answer(
+        tap: &mut Option<Self>,
+        cx: &mut Context<'_>,
+        processes: &mut ProcessTable,
+    ) -> Poll<()> {
+        tap.as_mut().map_or(Poll::Pending, |tap| tap.queries.poll_answer(cx, processes))
     }
 }
 
 impl ReadyServer {
     /// Begins to serve. A server that fails later says so in its report and takes nothing with it.
-    pub(crate) fn start(self, caps: SourceCaps, component: String) -> io::Result<(RunningServer, IpcTap)> {
+    pub(crate) fn start(self, caps: SourceCaps, live: Arc<Live>) -> io::Result<(RunningServer, IpcTap)> {
         let (view, queries) = ProcessView::new();
         let recent = Arc::new(RecentEvents::default());
         let (stop, counters) = (CancellationToken::new(), Arc::new(Counters::default()));
-        let answers = Answers::new(caps, view, Arc::clone(&recent), self.options, component, stop.clone());
+        let answers = Answers::new(caps, view, Arc::clone(&recent), self.options, live, stop.clone());
         let listener = UnixListener::from_std(self.socket.listener.try_clone()?)?;
         let server = Server {
             socket: self.socket,
@@ -93,15 +96,19 @@ impl RunningServer {
         self.stop.cancel();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, not for ever.
     pub(crate) async fn ended(mut self) -> IpcReport {
         self.stop.cancel();
-        let failed = match self.task.join_next().await {
-            Some(Err(failure)) => {
+        let failed = match timeout(END_MAX, self.task.join_next()).await {
+            Ok(Some(Err(failure))) => {
                 error!(%failure, "the IPC server failed");
                 true
             }
-            _ => false,
+            Ok(_) => false,
+            Err(_) => {
+                error!(waited = ?END_MAX, "the IPC server did not end in time and is left behind");
+                true
+            }
         };
         self.counters.report(failed)
     }
@@ -178,5 +185,20 @@ impl Server {
     fn access(&self, stream: &UnixStream) -> Option<Access> {
         let peer = Peer::of(stream.peer_cred().ok()?);
         peer.access(nix::unistd::geteuid().as_raw(), self.socket.group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_end_is_left_behind_and_reported() {
+        let mut task = JoinSet::new();
+        task.spawn(std::future::pending());
+        let server = RunningServer { stop: CancellationToken::new(), counters: Arc::default(), task };
+        let begun = Instant::now();
+        assert!(server.ended().await.failed);
+        assert_eq!(begun.elapsed(), END_MAX);
     }
 }

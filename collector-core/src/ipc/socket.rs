@@ -2,25 +2,29 @@
 //!
 //! Everything happens relative to the opened folder, so that a path which changes meanwhile changes nothing. The socket
 //! has its permissions before it has a name, gets another name first, listens, and is then renamed: from the moment
-//! it can be found under its name it is finished. A lock on the folder keeps two that begin at once apart.
+//! it can be found under its name it is finished. A lock file keeps two that begin at once apart. It is the owner's
+//! alone, since whoever can open a file can lock it and keep others waiting: the folder is open to the group's members.
 
-use super::{IpcError, IpcOptions};
+use super::{IpcError, IpcOptions, folder};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat};
-use nix::unistd::{Gid, Group, UnlinkatFlags, fchown, fchownat, geteuid, mkdir, unlinkat};
+use nix::unistd::{Gid, Group, UnlinkatFlags, fchownat, geteuid, unlinkat};
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, TryLockError};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// Connections that wait to be accepted. Those over the clients' bound are accepted and closed, so that few wait.
 const BACKLOG: i32 = 64;
-const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// How long one waits for another that begins or ends in the same folder; that takes far less than a millisecond.
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(500);
+const LOCK_POLL: Duration = Duration::from_millis(2);
 
 /// A listening socket that is removed when it is dropped.
 #[derive(Debug)]
@@ -79,68 +83,62 @@ impl Drop for BoundSocket {
 }
 
 impl Place {
-    /// Opens the folder and makes it if it is missing; refuses one in which others can change anything.
+    /// The name in its folder, which is made if it is missing.
     fn open(path: &Path, group: Option<Gid>) -> Result<Self, IpcError> {
-        let (folder_path, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name());
-        let name = name.unwrap_or_default().to_owned();
-        let system = |what| {
-            move |error: std::io::Error| IpcError::System {
-                what,
-                path: folder_path.to_owned(),
-                source: error,
-            }
-        };
-        // With 0700 nobody gets in before the rest is set; the umask can only take bits away.
-        let is_new = match mkdir(folder_path, Mode::from_bits_truncate(0o700)) {
-            Ok(()) => true,
-            Err(Errno::EEXIST) => false,
-            Err(error) => return Err(system("make folder")(error.into())),
-        };
-        let folder = OpenOptions::new()
-            .read(true)
-            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
-            .open(folder_path)
-            .map_err(system("open folder (a symbolic link is not followed)"))?;
-        let refuse = |reason| Err(IpcError::Folder { path: folder_path.to_owned(), reason });
-        let stat = fstat(&folder).map_err(|error| system("look at folder")(error.into()))?;
-        if stat.st_uid != geteuid().as_raw() {
-            return refuse(format!("it belongs to uid {}, not to uid {}", stat.st_uid, geteuid()));
-        }
-        if stat.st_mode & WRITABLE_BY_OTHERS != 0 {
-            return refuse(format!("its mode is {:04o}: others can write to it", stat.st_mode & 0o7777));
-        }
-        if is_new {
-            let mode = if group.is_some() { 0o750 } else { 0o700 };
-            fchown(&folder, None, group)
-                .and_then(|()| fchmod(&folder, Mode::from_bits_truncate(mode)))
-                .map_err(|error| system("set the permissions of folder")(error.into()))?;
-        } else if let Some(group) = group {
-            let for_group = stat.st_gid == group.as_raw() && stat.st_mode & 0o010 != 0;
-            if !for_group && stat.st_mode & 0o001 == 0 {
-                return refuse(format!("group {group} cannot reach what is in it"));
-            }
-        }
+        let name = path.file_name().unwrap_or_default().to_owned();
+        let folder = folder::open(path.parent().unwrap_or(Path::new("/")), group)?;
         Ok(Self { folder, name, path: path.to_owned() })
     }
 
     fn temporary_name(&self) -> OsString {
+        self.beside("new")
+    }
+
+    /// The name of a file of our own beside the socket.
+    fn beside(&self, what: &str) -> OsString {
         let mut name = OsString::from(".");
         name.push(&self.name);
-        name.push(".new");
+        name.push(".");
+        name.push(what);
         name
     }
 
-    /// One at a time of all that begin or end in this folder.
+    /// One at a time of all that begin or end with this name.
     fn locked<T>(&self, act: impl FnOnce() -> Result<T, IpcError>) -> Result<T, IpcError> {
-        self.folder.lock().map_err(|source| IpcError::System {
-            what: "lock the folder of",
-            path: self.path.clone(),
-            source,
-        })?;
+        let until = Instant::now() + LOCK_WAIT_MAX;
+        let _lock = loop {
+            if let Some(lock) = self.try_lock()? {
+                break lock;
+            }
+            if Instant::now() >= until {
+                return Err(self.failed("lock", Errno::EWOULDBLOCK));
+            }
+            sleep(LOCK_POLL);
+        };
         let result = act();
-        // Closing the folder would unlock it as well, but it stays open while the server lives.
-        let _ = self.folder.unlock();
+        // Before it is unlocked: whoever gets the lock then sees that the file has no name any more and makes a new one.
+        let _ = unlinkat(&self.folder, &*self.beside("lock"), UnlinkatFlags::NoRemoveDir);
         result
+    }
+
+    /// The lock, as long as the file is open; `None` while another has it.
+    fn try_lock(&self) -> Result<Option<File>, IpcError> {
+        let name = self.beside("lock");
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let failed = |error| self.failed("open the lock file of", error);
+        let file = openat(&self.folder, &*name, flags, Mode::from_bits_truncate(0o600)).map_err(failed)?;
+        let file = File::from(file);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => {
+                return Err(IpcError::System { what: "lock", path: self.path.clone(), source });
+            }
+        }
+        let opened = fstat(&file).map_err(failed)?;
+        let named = self.stat(&name).map_err(failed)?;
+        let is_named = named.is_some_and(|now| (now.st_dev, now.st_ino) == (opened.st_dev, opened.st_ino));
+        Ok(is_named.then_some(file))
     }
 
     /// Refuses whatever is no dead socket of our own. A dead one is replaced by the rename.

@@ -47,6 +47,10 @@ impl Admission {
         &self.processes
     }
 
+    pub(super) fn processes_mut(&mut self) -> &mut ProcessTable {
+        &mut self.processes
+    }
+
     /// Judges an event: `None` lets it pass, and otherwise this is where it ends. An event that passes, or feeds the
     /// process table, has been told what is known of its process.
     pub(super) fn judge(&mut self, source: usize, event: &mut CollectionEvent, now: Instant) -> Option<Fate> {

@@ -10,13 +10,12 @@ use super::outlet::{Outlet, Taken};
 use super::stop::{EndReason, Phase};
 use super::untold::Untold;
 use crate::event::{CollectionEvent, CoverageEvent};
-use crate::health::Condition;
-use crate::ipc::{IpcTap, ProcessQuery};
+use crate::ipc::IpcTap;
 use crate::subscription::{EventBatch, Subscribers};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
@@ -30,6 +29,8 @@ pub(super) struct Batcher {
     pub(super) admission: Admission,
     pub(super) books: Vec<SourceBooks>,
     pub(super) untold: Untold,
+    /// What the sinks alone lost: each subscription got those events, or has counted them as its own loss.
+    pub(super) unwritten: Untold,
     pub(super) outlet: Outlet,
     /// Something was written and not flushed.
     pub(super) unflushed: bool,
@@ -55,8 +56,8 @@ enum Step {
     HandOn,
     /// The stream pauses.
     Flush,
-    /// A client asks about the processes.
-    Asked(ProcessQuery),
+    /// A client was told of the processes.
+    Answered,
     /// It is time to look at the books.
     Heartbeat,
     PhaseChanged,
@@ -73,9 +74,8 @@ impl Batcher {
                 Step::Received { source, from } => self.admit(source, from).await,
                 Step::HandOn => self.hand_on().await,
                 Step::Flush => self.flush().await,
-                Step::Asked(query) => query.answer(self.admission.processes()),
                 Step::Heartbeat => self.audit().await,
-                Step::PhaseChanged => {}
+                Step::Answered | Step::PhaseChanged => {}
             }
         }
         self.intake.close();
@@ -102,16 +102,20 @@ impl Batcher {
         let hand_on_when_idle = !self.batch.is_empty() && self.batch.waits_for_nothing();
         let flush_when_idle = self.batch.is_empty() && self.unflushed;
         let (from, room) = (self.batch.len(), self.room());
-        let turn = poll_fn(|cx| match self.intake.poll_turn(cx, &mut self.books, self.batch.tail(), room) {
-            Poll::Ready(source) => Poll::Ready(Step::Received { source, from }),
-            Poll::Pending if hand_on_when_idle => Poll::Ready(Step::HandOn),
-            Poll::Pending if flush_when_idle => Poll::Ready(Step::Flush),
-            Poll::Pending => Poll::Pending,
+        let turn = poll_fn(|cx| {
+            // First, or a flood would keep clients waiting for ever; they have a share of the time and no more.
+            if IpcTap::poll_answer(&mut self.ipc, cx, self.admission.processes_mut()).is_ready() {
+                return Poll::Ready(Step::Answered);
+            }
+            match self.intake.poll_turn(cx, &mut self.books, self.batch.tail(), room) {
+                Poll::Ready(source) => Poll::Ready(Step::Received { source, from }),
+                Poll::Pending if hand_on_when_idle => Poll::Ready(Step::HandOn),
+                Poll::Pending if flush_when_idle => Poll::Ready(Step::Flush),
+                Poll::Pending => Poll::Pending,
+            }
         });
         tokio::select! {
             biased;
-            // First, or a flood would keep clients waiting for ever; there are few.
-            query = IpcTap::asked(&mut self.ipc) => Step::Asked(query),
             () = Audit::is_due(&mut self.audit) => Step::Heartbeat,
             step = turn => step,
             () = async { sleep_until(due_at.expect("polled only if set")).await }, if due_at.is_some() => Step::HandOn,
@@ -149,6 +153,11 @@ impl Batcher {
         if !self.untold.is_empty() && !self.is_silent() {
             self.batch.put_first(self.untold.take());
         }
+        let mut for_sinks = 0;
+        if !self.unwritten.is_empty() && !self.outlet.is_silent() {
+            for_sinks = self.unwritten.len();
+            self.batch.put_first(self.unwritten.take());
+        }
         if self.batch.is_empty() {
             return;
         }
@@ -163,8 +172,14 @@ impl Batcher {
         if self.log_batches {
             debug!(component = self.live.component, events = len, ?taken, "batch handed on");
         }
-        let shared = self.subscribers.are_there().then(|| EventBatch::new(batch.take_events()));
-        let offered = shared.as_ref().is_some_and(|events| self.subscribers.offer(events));
+        let mut losses = Vec::new();
+        let shared = self.subscribers.are_there().then(|| {
+            let mut events = batch.take_events();
+            losses.extend(events.drain(..for_sinks));
+            EventBatch::new(events)
+        });
+        let offered =
+            shared.as_ref().is_some_and(|events| !events.is_empty() && self.subscribers.offer(events));
         let fate = match taken {
             Taken::Yes => Fate::Delivered,
             // Where there is no sink at all, a subscription is who the events are for.
@@ -176,10 +191,10 @@ impl Batcher {
             Taken::Closed => Fate::Pending,
         };
         if let Fate::Dropped(reason) = fate
-            && !self.is_silent()
+            && !self.outlet.is_silent()
         {
-            for event in shared.as_deref().unwrap_or_else(|| batch.events()) {
-                self.untold.lost(event, reason);
+            for event in losses.iter().chain(shared.as_deref().unwrap_or_else(|| batch.events())) {
+                self.unwritten.lost(event, reason);
             }
         }
         for (source, pages) in batch.counts() {
@@ -199,7 +214,9 @@ impl Batcher {
     pub(super) async fn flush(&mut self) {
         self.unflushed = false;
         let reading = !self.is_draining();
-        self.intake.fill_during(&mut self.books, reading, self.outlet.flush()).await;
+        let Self { intake, books, outlet, ipc, admission, .. } = self;
+        let answer = |cx: &mut Context<'_>| IpcTap::poll_answer(ipc, cx, admission.processes_mut());
+        intake.fill_during(books, reading, outlet.flush(), answer).await;
         self.end_if_closed();
     }
 
@@ -208,7 +225,10 @@ impl Batcher {
     async fn write_while_reading(&mut self, events: &[CollectionEvent]) -> Taken {
         // At the end nothing more may be dropped for want of room: the channels are closed and bounded.
         let reading = !self.is_draining();
-        self.intake.fill_during(&mut self.books, reading, self.outlet.write(events)).await
+        let Self { intake, books, outlet, ipc, admission, .. } = self;
+        // A client's question does not wait for a sink that hangs.
+        let answer = |cx: &mut Context<'_>| IpcTap::poll_answer(ipc, cx, admission.processes_mut());
+        intake.fill_during(books, reading, outlet.write(events), answer).await
     }
 
     fn is_draining(&self) -> bool {
@@ -226,8 +246,7 @@ impl Batcher {
         if let Fate::Dropped(reason) = fate {
             let violations = || self.books[source].all().dropped_for(DropReason::CapabilityViolation);
             if reason == DropReason::CapabilityViolation && violations() == 1 {
-                let text = "events of a domain that it does not claim were refused".to_owned();
-                self.live.set(source, Condition::Violation, text);
+                self.live.tell_violation(source);
             }
             if !self.is_silent() {
                 self.untold.lost(event, reason);

@@ -19,6 +19,7 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
     let mut sum = SourceAccount::new();
     for ((life, books), account) in supervisor.lives.iter().zip(&mut batcher.books).zip(accounts) {
         let Some(account) = account else { continue };
+        life.live.source(life.index).close_books(&account);
         if let Some(reason) = reason_of_leftovers(life) {
             for (class, lost) in books.close(&account, reason) {
                 batcher.untold.lost_unseen(class, lost, reason, now);

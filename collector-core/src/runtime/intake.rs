@@ -5,6 +5,7 @@ use super::live::Live;
 use super::stage::{Stage, StageLimits};
 use crate::event::CollectionEvent;
 use crate::health::Condition;
+use crate::source::SourceCaps;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -27,6 +28,28 @@ pub(super) fn divide(events: usize) -> (usize, usize) {
 /// are looked at.
 const SHARE_MAX: usize = 128;
 
+/// Turns in a row that one lane has while a lower one waits.
+const LANE_TURNS_MAX: u32 = 4;
+
+/// The domains that have a lane of their own, the highest first; sources of none of them are in the last.
+const LANES: [SourceCaps; 3] = [SourceCaps::PROCESS, SourceCaps::NETWORK, SourceCaps::FILESYSTEM];
+
+/// The lane of a source with these capabilities.
+fn lane(caps: SourceCaps) -> usize {
+    LANES.iter().position(|&domain| caps.contains(domain)).unwrap_or(LANES.len())
+}
+
+/// Sources of one priority.
+#[derive(Debug, Default)]
+struct Lane {
+    /// In their order.
+    sources: Vec<usize>,
+    /// The one whose turn is next.
+    next: usize,
+    /// Turns since a lower lane had one.
+    turns: u32,
+}
+
 #[derive(Debug)]
 struct Inlet {
     /// `None` once it is closed and empty.
@@ -38,12 +61,16 @@ struct Inlet {
     shedding: bool,
 }
 
-/// The receiving ends, in source order. Each turn reads one source's, up to a share; the next turn begins with the
-/// source after it, so that a source which always has events cannot keep another waiting longer than one share of each.
+/// The receiving ends, in source order. Each turn reads one source's, up to a share. Sources have lanes, by the highest
+/// domain they claim: process, network, file, others. A higher lane goes first, so that a flood of opens does not delay
+/// an exec by more than a share; but after some turns in a row a lower one that waits has one. Within a lane the next turn
+/// begins with the source after the last, so that one which always has events cannot keep another waiting longer than
+/// one share of each.
 #[derive(Debug)]
 pub(super) struct Intake {
     inlets: Vec<Inlet>,
-    next: usize,
+    /// The highest first; none is empty.
+    lanes: Vec<Lane>,
     live: Arc<Live>,
     threshold: usize,
     /// Set while an event waits for room and is to be dropped in the end.
@@ -53,9 +80,14 @@ pub(super) struct Intake {
 impl Intake {
     pub(super) fn new(
         channels: Vec<mpsc::Receiver<CollectionEvent>>,
+        caps: impl Iterator<Item = SourceCaps>,
         limits: StageLimits,
         live: Arc<Live>,
     ) -> Self {
+        let mut lanes: [Lane; LANES.len() + 1] = Default::default();
+        for (source, caps) in caps.enumerate() {
+            lanes[lane(caps)].sources.push(source);
+        }
         let inlet = |channel| Inlet {
             channel: Some(channel),
             stage: Stage::new(limits),
@@ -64,7 +96,7 @@ impl Intake {
         };
         Self {
             inlets: channels.into_iter().map(inlet).collect(),
-            next: 0,
+            lanes: lanes.into_iter().filter(|lane| !lane.sources.is_empty()).collect(),
             live,
             threshold: limits.threshold,
             timer: None,
@@ -81,8 +113,36 @@ impl Intake {
         room: usize,
     ) -> Poll<usize> {
         let share = room.min(SHARE_MAX);
-        let count = self.inlets.len();
-        for source in (self.next..count).chain(0..self.next) {
+        // First the lanes that may go on, then those that have had their turns in a row.
+        for had_enough in [false, true] {
+            for index in 0..self.lanes.len() {
+                if (self.lanes[index].turns >= LANE_TURNS_MAX) != had_enough {
+                    continue;
+                }
+                let Some(source) = self.poll_lane(index, cx, books, into, share) else { continue };
+                self.lanes[index].turns = if had_enough { 1 } else { self.lanes[index].turns + 1 };
+                for higher in &mut self.lanes[..index] {
+                    higher.turns = 0;
+                }
+                return Poll::Ready(source);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// A share of the next source in the lane that has events.
+    fn poll_lane(
+        &mut self,
+        lane: usize,
+        cx: &mut Context<'_>,
+        books: &mut [SourceBooks],
+        into: &mut Vec<CollectionEvent>,
+        share: usize,
+    ) -> Option<usize> {
+        let Lane { sources, next, .. } = &mut self.lanes[lane];
+        let count = sources.len();
+        for at in (*next..count).chain(0..*next) {
+            let source = sources[at];
             let inlet = &mut self.inlets[source];
             if !inlet.stage.is_empty() {
                 inlet.stage.take(share, Instant::now(), &mut books[source], into);
@@ -91,6 +151,7 @@ impl Intake {
                     Poll::Pending => continue,
                     Poll::Ready(0) => {
                         inlet.channel = None;
+                        self.live.tell_closed(source);
                         continue;
                     }
                     Poll::Ready(events) => self.live.source(source).publish_received(events as u64),
@@ -98,11 +159,12 @@ impl Intake {
             } else {
                 continue;
             }
+            *next = (at + 1) % count;
             self.tell_depth(source);
-            self.next = (source + 1) % count;
-            return Poll::Ready(source);
+            self.tell_shed_no_more(source);
+            return Some(source);
         }
-        Poll::Pending
+        None
     }
 
     /// Reads what comes while the sinks are busy, as far as there is room. Never ready: it only asks to be woken.
@@ -119,9 +181,15 @@ impl Intake {
             {
                 match channel.poll_recv(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(None) => inlet.channel = None,
+                    Poll::Ready(None) => {
+                        inlet.channel = None;
+                        self.live.tell_closed(source);
+                    }
                     Poll::Ready(Some(event)) => {
                         received += 1;
+                        if event.domain().is_none() {
+                            self.live.tell_violation(source);
+                        }
                         inlet.stage.offer(event, channel.len(), now, books);
                     }
                 }
@@ -135,18 +203,24 @@ impl Intake {
         self.set_timer(cx);
     }
 
-    /// Waits for the sinks, and reads meanwhile, unless it is `reading` no more.
+    /// Waits for the sinks, and reads meanwhile, unless it is `reading` no more. `meanwhile` is what else is done then:
+    /// one thing each time it is polled, as long as it is ready.
     pub(super) async fn fill_during<T>(
         &mut self,
         books: &mut [SourceBooks],
         reading: bool,
         sinks: impl Future<Output = T>,
+        mut meanwhile: impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> T {
         let mut sinks = pin!(sinks);
         poll_fn(|cx| {
             let done = sinks.as_mut().poll(cx);
             if done.is_pending() && reading {
                 self.fill(cx, books);
+            }
+            if done.is_pending() && meanwhile(cx).is_ready() {
+                // The sinks first: they are looked at again before the next one.
+                cx.waker().wake_by_ref();
             }
             done
         })
@@ -191,15 +265,22 @@ impl Intake {
 
     fn tell_shedding(&mut self, source: usize, now: Instant) {
         let inlet = &mut self.inlets[source];
-        let shedding = inlet.stage.is_shedding(now) && inlet.stage.reads();
-        if shedding && !inlet.shedding {
+        if inlet.stage.is_shedding(now) && inlet.stage.reads() && !inlet.shedding {
+            inlet.shedding = true;
             let source_name = self.live.source(source).name;
             warn!(source = source_name, "the sinks have taken nothing for too long, events are dropped");
             self.live.set(source, Condition::Shedding, "events are dropped for want of room".to_owned());
-        } else if !inlet.stage.is_shedding(now) && inlet.shedding {
+        }
+        self.tell_shed_no_more(source);
+    }
+
+    /// It can end in either way of reading: by room that a turn made, or by what a retry dropped.
+    fn tell_shed_no_more(&mut self, source: usize) {
+        let inlet = &mut self.inlets[source];
+        if inlet.shedding && !inlet.stage.is_full() {
+            inlet.shedding = false;
             self.live.clear(source, Condition::Shedding);
         }
-        inlet.shedding = shedding || (inlet.shedding && inlet.stage.is_shedding(now));
     }
 
     /// Whether nothing of a source waits here.
@@ -225,7 +306,9 @@ impl Intake {
     ) -> Option<usize> {
         let share = room.min(SHARE_MAX);
         let before = into.len();
-        for (source, inlet) in self.inlets.iter_mut().enumerate() {
+        for source in 0..self.inlets.len() {
+            let inlet = &mut self.inlets[source];
+            let mut received = 0;
             if !inlet.stage.is_empty() {
                 inlet.stage.take(share, Instant::now(), &mut books[source], into);
             }
@@ -238,9 +321,11 @@ impl Intake {
                     break;
                 };
                 into.push(event);
+                received += 1;
             }
-            let left = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
-            self.live.source(source).publish_queue(left, inlet.stage.bytes(), false);
+            self.live.source(source).publish_received(received);
+            self.tell_depth(source);
+            self.tell_shed_no_more(source);
             if into.len() > before {
                 return Some(source);
             }

@@ -68,8 +68,10 @@ pub(super) struct Life {
     pub(super) registered: Registered,
     pub(super) index: usize,
     pub(super) live: Arc<Live>,
-    /// For further starts; `None` if there can be none.
+    /// Holds the queue open until `start` has returned well: up to then it can be started again. Afterwards the queue is
+    /// open as long as the source itself holds it, so that its end can be noticed.
     pub(super) tx: Option<mpsc::Sender<CollectionEvent>>,
+    pub(super) restartable: bool,
     pub(super) doing: Doing,
     /// `start` is still running.
     pub(super) in_start: bool,
@@ -173,6 +175,7 @@ impl Life {
             Ok(Ok(())) => {
                 debug!(source = self.registered.name, "start returned");
                 self.is_ready(now);
+                self.tx = None;
             }
             Ok(Err(failure)) => {
                 self.failed(SourceOutcome::Failed(format!("{failure:#}")), now, may_restart);
@@ -194,10 +197,10 @@ impl Life {
         self.failures += 1;
         self.live.source(self.index).count_failure();
         self.live.source(self.index).set_active(false);
-        for condition in [Condition::Starting, Condition::CheckFailed] {
+        for condition in [Condition::Starting, Condition::CheckFailed, Condition::LetGo] {
             self.live.clear(self.index, condition);
         }
-        let wait = (may_restart && self.tx.is_some()).then(|| self.waits.next()).flatten();
+        let wait = (may_restart && self.restartable).then(|| self.waits.next()).flatten();
         match wait {
             Some(wait) => {
                 warn!(source, %failure, ?wait, "source failed and will be started again");
@@ -293,12 +296,16 @@ impl Registered {
         self.isolated("account", || self.source.account())
     }
 
-    /// A panic of one source must not end the others.
     fn isolated<T>(&self, what: &str, ask: impl FnOnce() -> Option<T>) -> Option<T> {
-        // The source is only asked again for other things; what it broke inside stays its own.
-        catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
-            error!(source = self.name, what, "source panicked when asked");
-            None
-        })
+        isolated(self.name, what, ask)
     }
+}
+
+/// Asks a source. A panic of one must not end the others.
+pub(super) fn isolated<T>(source: &str, what: &str, ask: impl FnOnce() -> Option<T>) -> Option<T> {
+    // The source is only asked again for other things; what it broke inside stays its own.
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
+        error!(source, what, "source panicked when asked");
+        None
+    })
 }

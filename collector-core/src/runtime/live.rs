@@ -2,15 +2,19 @@
 //! rarely and are behind a lock of their own each.
 
 use super::books::{DropReason, Tally};
+use super::life::isolated;
+use crate::accounting::SourceAccount;
 use crate::config::CollectorConfig;
 use crate::event::ErrorCode;
 use crate::health::{Condition, Conditions, Health, HealthReason, HealthState};
+use crate::source::EventSource;
 use crate::stats::RuntimeStats;
 use crate::telemetry::Telemetry;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::SystemTime;
 use tokio::sync::watch;
+use tracing::warn;
 
 /// One run, as it can be read from outside.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub(crate) struct Live {
     /// What the queues hold at most, bytes.
     pub(crate) queue_bytes_max: usize,
     begun: SystemTime,
+    /// The sources are being stopped.
+    stopping: AtomicBool,
     ended: OnceLock<SystemTime>,
 }
 
@@ -49,6 +55,10 @@ pub(crate) struct LiveSource {
     queued_events: AtomicUsize,
     queued_bytes: AtomicUsize,
     queued_bytes_peak: AtomicUsize,
+    /// Who keeps its books. Not kept alive: what can be asked of a run outlives it.
+    keeper: OnceLock<Weak<dyn EventSource>>,
+    /// Its books, once they are closed.
+    closed_books: OnceLock<SourceAccount>,
 }
 
 /// One sink, as it can be read from outside.
@@ -84,6 +94,7 @@ impl Live {
             threshold: config.followed_threshold(),
             telemetry,
             begun: now,
+            stopping: AtomicBool::new(false),
             ended: OnceLock::new(),
         }
     }
@@ -95,6 +106,12 @@ impl Live {
     /// Notes that a condition of a source holds.
     pub(super) fn set(&self, source: usize, condition: Condition, text: String) {
         locked(&self.sources[source].conditions).set(condition, text, SystemTime::now());
+    }
+
+    /// Notes that a source sent what it may not.
+    pub(super) fn tell_violation(&self, source: usize) {
+        let text = "events of a domain that it does not claim were refused".to_owned();
+        self.set(source, Condition::Violation, text);
     }
 
     pub(super) fn clear(&self, source: usize, condition: Condition) {
@@ -109,6 +126,22 @@ impl Live {
     /// Faults told, also where there were none.
     pub(crate) fn errors_told(&self) -> impl Iterator<Item = (&'static str, u64)> {
         ErrorCode::ALL.iter().zip(&self.errors).map(|(code, count)| (code.name(), count.load(Relaxed)))
+    }
+
+    pub(super) fn stops(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// Notes that nobody can send for a source any more. Of one that works and was not asked to stop, that is a fault,
+    /// and there may be no other sign of it.
+    pub(super) fn tell_closed(&self, source: usize) {
+        if self.source(source).is_active() && !self.stopping.load(Relaxed) {
+            let name = self.source(source).name;
+            warn!(source = name, "source has let go of its queue, no more events can come from it");
+            self.source(source).set_active(false);
+            let text = "it has let go of its queue: no more events can come from it".to_owned();
+            self.set(source, Condition::LetGo, text);
+        }
     }
 
     pub(super) fn end(&self) {
@@ -169,12 +202,31 @@ impl LiveSource {
             queued_events: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
             queued_bytes_peak: AtomicUsize::new(0),
+            keeper: OnceLock::new(),
+            closed_books: OnceLock::new(),
         }
     }
 
     readers! {
         failures: u64, restarts: u64, health_failures: u64, received: u64, delivered: u64, internal: u64,
         pending: u64, queued_events: usize, queued_bytes: usize, queued_bytes_peak: usize,
+    }
+
+    pub(super) fn set_keeper(&self, source: &Arc<dyn EventSource>) {
+        self.keeper.get_or_init(|| Arc::downgrade(source));
+    }
+
+    pub(super) fn close_books(&self, books: &SourceAccount) {
+        self.closed_books.get_or_init(|| books.clone());
+    }
+
+    /// What the source has counted up to now, or had in the end; `None` if it keeps no books.
+    pub(crate) fn account(&self) -> Option<SourceAccount> {
+        if let Some(books) = self.closed_books.get() {
+            return Some(books.clone());
+        }
+        let keeper = self.keeper.get()?.upgrade()?;
+        isolated(self.name, "account", || keeper.account())
     }
 
     pub(crate) fn is_active(&self) -> bool {

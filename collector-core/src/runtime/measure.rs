@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 /// What the last measurement found.
-pub(super) struct Meter {
+#[derive(Debug)]
+pub(crate) struct Meter {
     at: Instant,
     usage: Option<ProcessUsage>,
     processed: u64,
@@ -17,7 +18,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(live: &Live, now: Instant) -> Self {
+    pub(crate) fn new(live: &Live, now: Instant) -> Self {
         let usage = ProcessUsage::read();
         if let Err(error) = &usage {
             warn!(%error, "the collector cannot measure its own CPU time and memory");
@@ -26,7 +27,21 @@ impl Meter {
     }
 
     /// Measures, and tells whoever listens.
-    pub(super) fn measure(&mut self, live: &Live, now: Instant) {
+    pub(super) fn tell(&mut self, live: &Live, now: Instant) {
+        let telemetry = self.measure(live, now);
+        debug!(
+            component = telemetry.component,
+            cpu_percent = telemetry.cpu_percent,
+            resident_bytes = telemetry.usage.map(|usage| usage.resident_bytes),
+            events_per_second = telemetry.events_per_second,
+            dropped_per_second = telemetry.dropped_per_second,
+            "measured"
+        );
+        live.telemetry.send_replace(Some(Arc::new(telemetry)));
+    }
+
+    /// Measures since the last time; reads /proc.
+    pub(crate) fn measure(&mut self, live: &Live, now: Instant) -> Telemetry {
         let period = now.duration_since(self.at);
         let seconds = period.as_secs_f64();
         let rate = |before: u64, after: u64| {
@@ -63,14 +78,6 @@ impl Meter {
             sources: sources.collect(),
         };
         (self.at, self.usage, self.processed, self.dropped) = (now, usage, processed, dropped);
-        debug!(
-            component = telemetry.component,
-            cpu_percent = telemetry.cpu_percent,
-            resident_bytes = telemetry.usage.map(|usage| usage.resident_bytes),
-            events_per_second = telemetry.events_per_second,
-            dropped_per_second = telemetry.dropped_per_second,
-            "measured"
-        );
-        live.telemetry.send_replace(Some(Arc::new(telemetry)));
+        telemetry
     }
 }

@@ -27,6 +27,7 @@ mod untold;
 
 pub(crate) use life::Registered;
 pub(crate) use live::{Live, LiveSource};
+pub(crate) use measure::Meter;
 pub use report::{RunReport, SinkReport, SinkState, SourceOutcome, SourceReport};
 pub use stop::{EndReason, ShutdownHandle};
 
@@ -47,7 +48,6 @@ use batch::Batch;
 use batcher::Batcher;
 use books::SourceBooks;
 use intake::Intake;
-use measure::Meter;
 use outlet::Outlet;
 use stage::StageLimits;
 use std::sync::Arc;
@@ -100,6 +100,9 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
         parts.queue_bytes,
         parts.handle.telemetry_sender(),
     ));
+    for (registered, live) in sources.iter().zip(&live.sources) {
+        live.set_keeper(&registered.source);
+    }
     parts.handle.begins(Arc::clone(&live));
     let _ends = EndsLive(Arc::clone(&live));
     info!(
@@ -114,7 +117,7 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
     let claims = sources.iter().map(|registered| (registered.name, registered.caps));
     let admission = Admission::new(claims, processes, stop_after, Arc::clone(&live));
     let has_ipc = ipc.is_some();
-    let (server, tap) = ipc.and_then(|ipc| start_server(ipc, &sources, &config)).unzip();
+    let (server, tap) = ipc.and_then(|ipc| start_server(ipc, &sources, &live)).unzip();
     let books = vec![SourceBooks::default(); sources.len()];
     let terms = Terms {
         startup_timeout: config.startup_timeout,
@@ -131,14 +134,16 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
     };
     let audit = Audit::new(&sources, Instant::now());
     let batch = Batch::new(sources.len(), config.max_batch_size, config.batch_timeout);
+    let caps: Vec<_> = sources.iter().map(|registered| registered.caps).collect();
     let (mut supervisor, receivers) = Supervisor::start(sources, channel_events, terms, &live);
     let batcher = Batcher {
-        intake: Intake::new(receivers, limits, Arc::clone(&live)),
+        intake: Intake::new(receivers, caps.into_iter(), limits, Arc::clone(&live)),
         refused: Vec::new(),
         batch,
         admission,
         books,
         untold: Untold::default(),
+        unwritten: Untold::default(),
         outlet: Outlet::new(sinks, phase_rx.clone(), Arc::clone(&live)),
         unflushed: false,
         ipc: tap,
@@ -169,13 +174,14 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
             _ = checks.tick() => supervisor.check_health(),
             now = measurements.tick(), if meter.is_some() => {
                 if let Some(meter) = &mut meter {
-                    meter.measure(&live, now);
+                    meter.tell(&live, now);
                 }
             }
         }
     };
     info!(?ended, "stopping");
     let deadlines = Deadlines::new(Instant::now(), config.shutdown_timeout);
+    live.stops();
     phase.send_replace(Phase::Stopping(deadlines));
     if let Some(server) = &server {
         server.stop();
@@ -225,10 +231,10 @@ impl Drop for EndsLive {
 fn start_server(
     ipc: ReadyServer,
     sources: &[Registered],
-    config: &CollectorConfig,
+    live: &Arc<Live>,
 ) -> Option<(RunningServer, IpcTap)> {
     let caps = sources.iter().fold(SourceCaps::empty(), |all, registered| all | registered.caps);
-    ipc.start(caps, config.component_name.clone())
+    ipc.start(caps, Arc::clone(live))
         .inspect_err(|failure| error!(%failure, "the IPC server cannot begin"))
         .ok()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A loss waiting to be told, in bytes: the struct, its box, and a few short names.
-const LOSS_BYTES: usize = size_of::<CollectionEvent>() + size_of::<LossEvent>() + 128;
+const LOSS_BYTES: usize = size_of::<CollectionEvent>() + size_of::<LossEvent>() + 256;
 
 /// What every queue of a run goes by.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +103,11 @@ impl Stage {
         now: Instant,
         books: &mut SourceBooks,
     ) {
+        if event.domain().is_none() {
+            // What belongs to the runtime has no bound of its own, so it never waits here.
+            self.lose(&event, DropReason::CapabilityViolation, books);
+            return;
+        }
         let bytes = event.size_hint();
         let (policy, priority) = self.limits.policies.of(&event);
         let offered = Waiting { event, bytes, priority, policy };
@@ -153,6 +158,7 @@ impl Stage {
 
     fn settle(&mut self, offered: Waiting, now: Instant, books: &mut SourceBooks) {
         if let CollectionEvent::Loss(_) = &offered.event
+            && offered.bytes <= LOSS_BYTES
             && !self.has_room(offered.bytes)
         {
             // Told when there is room again, together with what was dropped here: it is the same stretch.

@@ -52,13 +52,13 @@ impl Supervisor {
         for (index, registered) in sources.into_iter().enumerate() {
             let (tx, rx) = mpsc::channel(queue_len);
             receivers.push(rx);
-            // The queue of a source that cannot come back closes with its own senders.
-            let kept = registered.is_restartable().then(|| tx.clone());
+            let restartable = registered.is_restartable();
             supervisor.lives.push(Life {
                 registered,
                 index,
                 live: Arc::clone(live),
-                tx: kept,
+                tx: Some(tx.clone()),
+                restartable,
                 doing: Doing::Ended,
                 in_start: false,
                 begun: None,

@@ -7,6 +7,9 @@ use std::time::SystemTime;
 
 /// Gaps kept apart; more of them are told as one loss per class, without numbers.
 pub(super) const GAPS_MAX: usize = 256;
+/// Reasons that one loss names; a source that names more has the rest told as [`OTHER`].
+const REASONS_MAX: usize = 32;
+const OTHER: &str = "other";
 /// The reason under which program runs that the kernel skipped are told; they stand outside the other counts.
 const MISSED: &str = "missed";
 
@@ -110,7 +113,8 @@ impl Untold {
         sum.t_first = sum.t_first.min(loss.t_first);
         sum.t_last = sum.t_last.max(loss.t_last);
         for (reason, count) in loss.reasons {
-            *sum.reasons.entry(reason).or_default() += count;
+            let is_new = !sum.reasons.contains_key(&reason) && sum.reasons.len() >= REASONS_MAX;
+            *sum.reasons.entry(if is_new { OTHER.to_owned() } else { reason }).or_default() += count;
         }
     }
 }
@@ -184,5 +188,21 @@ mod tests {
         let told = told(&mut untold);
         assert_eq!(told.len(), 2);
         assert_eq!(told[1], missed);
+    }
+
+    #[test]
+    fn reasons_are_bounded_and_none_is_forgotten() {
+        let mut untold = Untold::default();
+        let now = SystemTime::UNIX_EPOCH;
+        for n in 0..1000 {
+            let reasons = [(format!("reason {n}"), 1)].into();
+            let class = EventClass::Process;
+            let loss = LossEvent { class, gap: None, count: 1, t_first: now, t_last: now, reasons };
+            untold.lost(&CollectionEvent::Loss(Box::new(loss)), DropReason::SinkFailed);
+        }
+        let told = told(&mut untold);
+        assert_eq!((told.len(), told[0].count), (1, 1000));
+        assert_eq!(told[0].reasons.len(), REASONS_MAX + 1);
+        assert_eq!(told[0].reasons.values().sum::<u64>(), 1000);
     }
 }

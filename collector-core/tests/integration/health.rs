@@ -1,10 +1,14 @@
 //! How a run is, read while it runs.
 
-use crate::support::{Behaviour, TestSink, TestSource, collector, config};
-use collector_core::{CollectorHandle, HealthState, RestartPolicy, RuntimeStats, SourceCaps};
+use crate::support::{Behaviour, DEADLINE, TestSink, TestSource, collector, config, run};
+use collector_core::{
+    CollectionEvent, CollectorHandle, EventSource, HealthState, ProcessEvent, RestartPolicy, RuntimeStats,
+    SourceCaps, Telemetry,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
 
 /// The reasons of the part with this index among the sources.
 fn reasons(handle: &CollectorHandle, source: usize) -> Vec<String> {
@@ -162,15 +166,85 @@ async fn without_telemetry_nothing_is_measured() {
     running.await.unwrap().unwrap();
 }
 
-/// CPU that was burnt between two measurements is in the second one.
-#[tokio::test]
+/// A source that burns CPU is seen in the run's own measurement, and its share is not more than it can be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cpu_time_that_was_used_is_measured() {
-    use collector_core::ProcessUsage;
-    let before = ProcessUsage::read().unwrap();
-    let deadline = std::time::Instant::now() + crate::support::DEADLINE;
-    let mut spun = 0_u64;
-    while ProcessUsage::read().unwrap().cpu_seconds < before.cpu_seconds + 0.05 {
-        assert!(std::time::Instant::now() < deadline, "no CPU time is counted");
-        spun = std::hint::black_box(spun + 1);
+    let source = TestSource::new("burns", |feed| async move {
+        while !feed.is_stopped() {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    });
+    let mut collector = collector(config().with_telemetry_interval(Duration::from_millis(100)));
+    collector.register(Box::new(source)).unwrap();
+    let (sink, _recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let (handle, shutdown) = (collector.handle(), collector.shutdown_handle());
+    let mut telemetry = handle.telemetry();
+    let running = tokio::spawn(run(collector));
+    let is_used = |measured: &Option<Arc<Telemetry>>| {
+        measured.as_ref().is_some_and(|measured| measured.cpu_percent.is_some_and(|percent| percent > 0.0))
+    };
+    let measured = tokio::time::timeout(DEADLINE, telemetry.wait_for(is_used)).await.expect("it is measured");
+    let measured = measured.unwrap().clone().unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get() as f64;
+    // The kernel counts in ticks of 10 ms, of which each thread may have begun one before.
+    assert!(measured.cpu_percent.unwrap() <= 100.0 * cores * 2.0, "{measured:?}");
+    assert!(measured.usage.unwrap().cpu_seconds > 0.0);
+    shutdown.shutdown();
+    running.await.unwrap();
+}
+
+/// A source with a task of its own that ends, though it should go on: nothing but its queue tells it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_whose_own_task_dies_is_degraded_and_one_that_sleeps_is_not() {
+    struct OwnTask(&'static str, bool);
+    #[async_trait::async_trait]
+    impl EventSource for OwnTask {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+        fn capabilities(&self) -> SourceCaps {
+            SourceCaps::PROCESS
+        }
+        async fn start(&self, tx: mpsc::Sender<CollectionEvent>) -> anyhow::Result<()> {
+            let dies = self.1;
+            tokio::spawn(async move {
+                let event = CollectionEvent::Process(ProcessEvent::default());
+                tx.send(event).await.unwrap();
+                if !dies {
+                    tx.closed().await;
+                }
+            });
+            Ok(())
+        }
+        async fn stop(&self) -> anyhow::Result<()> {
+            Ok(())
+        }
     }
+    let mut collector = collector(config());
+    collector.register(Box::new(OwnTask("dies", true))).unwrap();
+    collector.register(Box::new(OwnTask("sleeps", false))).unwrap();
+    let (sink, mut recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let (handle, shutdown) = (collector.handle(), collector.shutdown_handle());
+    let running = tokio::spawn(run(collector));
+    recorded.until_events(2).await;
+    let degraded = async {
+        while handle.health().sources[0].state != HealthState::Degraded {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, degraded).await.expect("it is noticed");
+    assert_eq!(reasons(&handle, 0), ["it has let go of its queue: no more events can come from it"]);
+    let ready = async {
+        while handle.health().sources[1].state != HealthState::Healthy {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, ready).await.expect("the other is ready");
+    assert_eq!(handle.stats().active_components, 1);
+    shutdown.shutdown();
+    running.await.unwrap();
+    assert!(reasons(&handle, 1).is_empty(), "to be stopped is no fault: {:?}", reasons(&handle, 1));
 }

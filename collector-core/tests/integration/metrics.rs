@@ -42,6 +42,46 @@ async fn counters_are_read_at_the_scrape_and_add_up() {
     assert!(value::<f64>(&text, "collector_batches_total") >= 2.0);
 }
 
+/// A source whose books say that the kernel lost some, under more reasons than a scrape bears.
+#[tokio::test]
+async fn what_the_kernel_counted_is_told_by_class_and_reason() {
+    let source = TestSource::sends("a", 5).kernel_books(|page| {
+        page.generated += 60;
+        page.in_ring = 3;
+        page.read += 2;
+        page.malformed = 2;
+        page.missed = 4;
+        page.dropped_kernel = (0..55).map(|n| (format!("r{n:02}"), 1)).collect();
+    });
+    let mut collector = collector(config().with_component_name("monitor"));
+    collector.register(Box::new(source)).unwrap();
+    let (sink, mut recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let handle = collector.handle();
+    let running = tokio::spawn(collector.run_to_report());
+    recorded.until_events(6).await;
+    let during = handle.encode_metrics().unwrap();
+    handle.shutdown();
+    running.await.unwrap().unwrap();
+    for text in [during, handle.encode_metrics().unwrap()] {
+        let of = |name: &str| -> f64 { value(&text, &format!(r#"{name}{{source="a",class="process"}}"#)) };
+        let names =
+            ["generated_events", "read_records", "malformed_records", "decoded_events", "missed_runs"];
+        let counts = names.map(|name| of(&format!("collector_{name}_total")));
+        assert_eq!(format!("{counts:?}"), "[65.0, 7.0, 2.0, 5.0, 4.0]");
+        assert_eq!(of("collector_ring_records").to_string(), "3");
+        let dropped = |reason: &str| -> f64 {
+            let labels = format!(r#"{{source="a",class="process",reason="{reason}"}}"#);
+            value(&text, &format!("collector_kernel_dropped_events_total{labels}"))
+        };
+        assert_eq!(
+            [dropped("r00"), dropped("r15"), dropped("other")].map(|count| count.to_string()),
+            ["1", "1", "39"]
+        );
+        assert_eq!(value::<f64>(&text, r#"collector_info{component="monitor"}"#).to_string(), "1");
+    }
+}
+
 #[tokio::test]
 async fn names_have_the_prefix_and_a_type_and_labels_are_closed() {
     let mut collector = collector(config());
@@ -55,7 +95,17 @@ async fn names_have_the_prefix_and_a_type_and_labels_are_closed() {
     let text = handle.encode_metrics().unwrap();
     handle.shutdown();
     running.await.unwrap().unwrap();
-    let known = BTreeSet::from(["source", "sink", "subscription", "fate", "reason", "state", "code"]);
+    let known = BTreeSet::from([
+        "source",
+        "sink",
+        "subscription",
+        "fate",
+        "reason",
+        "state",
+        "code",
+        "class",
+        "component",
+    ]);
     let mut series = BTreeSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         assert!(line.starts_with("collector_"), "{line}");

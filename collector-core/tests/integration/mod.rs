@@ -2,8 +2,6 @@ mod accounting;
 mod backpressure;
 mod delivery;
 mod health;
-mod isolation;
-mod limit;
 mod logging;
 mod metrics;
 mod restart;

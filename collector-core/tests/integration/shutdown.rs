@@ -1,8 +1,8 @@
 //! A run ends in time, whatever its sources do, and says which of them did not.
 
-use crate::support::{Behaviour, TestSink, TestSource, collector, config, run};
+use crate::support::{Behaviour, DEADLINE, TestSink, TestSource, collector, config, run};
 use collector_core::event::EventClass;
-use collector_core::{CollectionEvent, EndReason, SourceOutcome};
+use collector_core::{CollectionEvent, EndReason, EventSink, SinkError, SourceOutcome};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
@@ -195,7 +195,7 @@ async fn a_run_that_is_dropped_leaves_no_task_behind() {
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
     let metrics = tokio::runtime::Handle::current().metrics();
-    let deadline = Instant::now() + crate::support::DEADLINE;
+    let deadline = Instant::now() + DEADLINE;
     while metrics.num_alive_tasks() > 0 {
         assert!(Instant::now() < deadline, "{} tasks are left", metrics.num_alive_tasks());
         tokio::task::yield_now().await;
@@ -219,4 +219,45 @@ async fn a_stop_never_comes_before_the_start_it_belongs_to() {
         let report = run(collector).await;
         assert!(report.sources.iter().all(|source| source.outcome.is_clean()), "{:?}", report.sources);
     }
+}
+
+/// It cannot be left by the task that it blocks: the run ends without that task, and says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_sink_that_blocks_its_thread_does_not_keep_the_run_beyond_its_time() {
+    struct Blocks {
+        began: tokio::sync::mpsc::UnboundedSender<()>,
+        released: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+    }
+    #[async_trait::async_trait]
+    impl EventSink for Blocks {
+        fn name(&self) -> &str {
+            "blocks"
+        }
+        async fn write(&mut self, _: &[CollectionEvent]) -> Result<(), SinkError> {
+            self.began.send(()).unwrap();
+            // Ends with the test.
+            let _ = self.released.lock().unwrap().recv();
+            Ok(())
+        }
+        async fn flush(&mut self) -> Result<(), SinkError> {
+            Ok(())
+        }
+    }
+    let timeout = Duration::from_millis(400);
+    let mut collector = collector(config().with_shutdown_timeout(timeout));
+    collector.register(Box::new(TestSource::sends("a", 10))).unwrap();
+    let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let (release, released) = std::sync::mpsc::channel();
+    collector.add_sink(Box::new(Blocks { began, released: std::sync::Mutex::new(released) }));
+    let handle = collector.shutdown_handle();
+    let running = tokio::spawn(collector.run_to_report());
+    begun.recv().await.unwrap();
+    let asked = Instant::now();
+    handle.shutdown();
+    let ended = tokio::time::timeout(DEADLINE, running).await.expect("the run ends").unwrap();
+    let took = asked.elapsed();
+    drop(release);
+    let error = ended.unwrap_err().to_string();
+    assert!(error.starts_with("a sink blocked its thread beyond the shutdown timeout"), "{error}");
+    assert!(took >= timeout, "it was given its time: {took:?}");
 }

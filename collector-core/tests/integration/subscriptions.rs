@@ -1,6 +1,6 @@
 //! Consumers beside the sinks: each has its own queue and its own losses.
 
-use crate::support::{DEADLINE, TestSink, TestSource, collector, config, numbered, run};
+use crate::support::{Behaviour, DEADLINE, TestSink, TestSource, collector, config, numbered, run};
 use collector_core::{CollectionEvent, Received, Subscription, SubscriptionOptions};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -95,4 +95,27 @@ async fn one_may_come_and_go_during_the_run() {
     handle.shutdown();
     running.await.unwrap().unwrap();
     assert_eq!(handle.subscribe(SubscriptionOptions::default()).recv().await, None, "the run is over");
+}
+
+#[tokio::test]
+async fn what_a_subscription_got_is_not_told_to_it_as_lost_when_the_sink_fails() {
+    let mut collector = collector(config().with_max_batch_size(4));
+    collector.register(Box::new(TestSource::sends("a", 12))).unwrap();
+    // Coverage is the batch with index 0.
+    let (sink, mut recorded) = TestSink::new("sink", Behaviour::Fails { from: 1, until: 2 });
+    collector.add_sink(sink);
+    let handle = collector.shutdown_handle();
+    let subscription = tokio::spawn(all(collector.subscribe(options("all", usize::MAX))));
+    let running = tokio::spawn(run(collector));
+    // Coverage, the loss and what is left.
+    recorded.until_events(3).await;
+    handle.shutdown();
+    let report = running.await.unwrap();
+    let lost = report.sources[0].dropped.get("sink_failed").copied().unwrap_or_default();
+    assert!(lost > 0, "{report:?}");
+    let is_loss = |event: &CollectionEvent| matches!(event, CollectionEvent::Loss(_));
+    assert_eq!(recorded.events().iter().filter(|event| is_loss(event)).count(), 1, "the sink is told");
+    let (numbers, _, events) = subscription.await.unwrap();
+    assert!(numbers.into_iter().eq(0..12));
+    assert!(!events.iter().any(is_loss), "the subscription lost nothing");
 }

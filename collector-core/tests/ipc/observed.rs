@@ -124,15 +124,25 @@ async fn measurements_are_told_with_the_collectors_own_and_each_filter_is_applie
     let rig = Rig::new(Setting { events, ..Setting::default() }).await;
     let client = &mut rig.client().await;
     let own = told(client, 6, 8, Message::new().text(2, "rig"), 8).await;
-    assert_eq!(texts(&own, 2), ["cpu_time", "memory_rss", "events", "event_rate", "uptime"]);
-    assert_eq!(texts(&own, 4), ["seconds", "bytes", "events", "events/second", "seconds"]);
+    let names = [
+        "cpu_seconds_total",
+        "resident_memory_bytes",
+        "cpu_ratio",
+        "events_per_second",
+        "dropped_per_second",
+    ];
+    assert_eq!(texts(&own, 2), names.map(|name| format!("collector_{name}")));
+    assert_eq!(texts(&own, 4)[..3], ["seconds", "bytes", "ratio"]);
     assert!(own.iter().all(|record| record.number(5) == u64::from(std::process::id())));
     assert!(own[0].double(3) > 0.0 && own[1].double(3) > 1e6, "{own:?}");
-    assert_eq!(own[2].double(3), 3.0);
+    assert!(own[3].double(3) > 0.0, "three events came: {own:?}");
+    let of_source = told(client, 6, 8, Message::new().text(2, "rig/source"), 8).await;
+    let names = ["received_per_second", "queue_events", "queue_bytes"];
+    assert_eq!(texts(&of_source, 2), names.map(|name| format!("collector_{name}")));
 
     let all = told(client, 6, 8, Message::new(), 8).await;
     assert_eq!(texts(&all, 2)[..3], ["cpu", "cpu", "disk"]);
-    assert_eq!(all.len(), 8);
+    assert_eq!(all.len(), 3 + 5 + 3);
     let first = &all[0];
     assert_eq!([4, 6].map(|field| first.text(field)), ["percent", "procmond"]);
     assert_eq!((first.double(3), first.number(5), first.number(7)), (1.0, 79, 1_700_000_000_123));

@@ -124,6 +124,17 @@ async fn a_process_that_runs_is_told_with_its_details() {
 }
 
 #[tokio::test]
+async fn processes_are_told_while_a_sink_takes_nothing() {
+    let events = vec![kernel_event("source", EventClass::Process, 0)];
+    let rig = Rig::new(Setting { events, stalled: true, ..family() }).await;
+    let client = &mut rig.client().await;
+    for _ in 0..3 {
+        assert_eq!(told(client, 0, Message::new().text(1, "server")).await, [3]);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_process_that_ended_is_not_told_any_more() {
     let mut ended = kernel_event("source", EventClass::Process, 0);
     let CollectionEvent::Kernel(event) = &mut ended else { panic!("it is one") };

@@ -1,10 +1,11 @@
 //! A collector that serves, and clients of it.
 
 use super::wire::{Fields, Message, crc32c, frame};
-use crate::support::{DEADLINE, TestSink, TestSource, config, run};
+use crate::support::{Behaviour, DEADLINE, TestSink, TestSource, config, run};
 use collector_core::process_table::SnapshotEntry;
 use collector_core::{CollectionEvent, Collector, IpcOptions, RunReport, ShutdownHandle, SourceCaps};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
@@ -27,22 +28,29 @@ pub(crate) struct Setting {
     pub(crate) events: Vec<CollectionEvent>,
     pub(crate) processes: Vec<SnapshotEntry>,
     pub(crate) options: fn(IpcOptions) -> IpcOptions,
+    /// Whether the sink takes anything.
+    pub(crate) stalled: bool,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { caps: ALL, events: Vec::new(), processes: Vec::new(), options: |options| options }
+        Self {
+            caps: ALL,
+            events: Vec::new(),
+            processes: Vec::new(),
+            options: |options| options,
+            stalled: false,
+        }
     }
 }
 
 impl Rig {
     pub(crate) async fn new(setting: Setting) -> Self {
-        let Setting { caps, events, processes, options } = setting;
+        let Setting { caps, events, processes, options, stalled } = setting;
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("ipc/collector.sock");
-        let mut collector = Collector::new(config().with_component_name("rig"))
-            .without_signal_handling()
-            .with_process_snapshot(processes);
+        let config = config().with_component_name("rig").with_shutdown_timeout(Duration::from_secs(2));
+        let mut collector = Collector::new(config).without_signal_handling().with_process_snapshot(processes);
         let count = events.len();
         let source = TestSource::new("source", move |feed| {
             let events = events.clone();
@@ -55,12 +63,16 @@ impl Rig {
             }
         });
         collector.register(Box::new(source.caps(caps).without_books())).unwrap();
-        let (sink, mut recorded) = TestSink::taking();
+        let behaviour = if stalled { Behaviour::BlocksAt(0) } else { Behaviour::Takes };
+        let (sink, mut recorded) = TestSink::new("sink", behaviour);
         collector.add_sink(sink);
         collector.serve_ipc(options(IpcOptions::new(&socket))).unwrap();
         let handle = collector.shutdown_handle();
         let running = tokio::spawn(run(collector));
-        recorded.until_events(count).await;
+        match stalled {
+            true => recorded.until_offered(1).await,
+            false => recorded.until_events(count).await,
+        }
         Self { folder, socket, handle, running }
     }
 

@@ -75,6 +75,7 @@ pub(crate) struct TestSource {
     at_stop: Script,
     on_check: Script,
     keeps_books: bool,
+    kernel_books: fn(&mut ClassAccount),
     restartable: bool,
     feed: std::sync::Mutex<Option<Feed>>,
 }
@@ -92,6 +93,7 @@ impl TestSource {
             at_stop: Box::new(|_| Box::pin(async { Ok(()) })),
             on_check: Box::new(|_| Box::pin(async { Ok(()) })),
             keeps_books: true,
+            kernel_books: |_| {},
             restartable: true,
             feed: std::sync::Mutex::default(),
         }
@@ -128,6 +130,12 @@ impl TestSource {
 
     pub(crate) fn without_books(mut self) -> Self {
         self.keeps_books = false;
+        self
+    }
+
+    /// Changes what its books say of the kernel.
+    pub(crate) fn kernel_books(mut self, change: fn(&mut ClassAccount)) -> Self {
+        self.kernel_books = change;
         self
     }
 
@@ -188,13 +196,14 @@ impl EventSource for TestSource {
 
     fn account(&self) -> Option<SourceAccount> {
         let decoded = self.ledger.decoded.load(SeqCst);
-        let account = ClassAccount {
+        let mut account = ClassAccount {
             generated: decoded,
             read: decoded,
             decoded,
             missed: self.ledger.missed.load(SeqCst),
             ..ClassAccount::default()
         };
+        (self.kernel_books)(&mut account);
         self.keeps_books.then(|| [(EventClass::Process, account)].into())
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 fn limits() -> Limits {
     Limits {
         bytes_max: 16 << 20,
+        until: Instant::now() + Duration::from_secs(20),
         timeout: Duration::from_secs(20),
         access: Access::Full,
         stop: CancellationToken::new(),
@@ -144,7 +145,7 @@ fn size_and_time_are_bounded_and_a_stop_ends_it() {
     hash_path(&path, &Limits { bytes_max: size, ..limits() }, || {}).unwrap();
     let error = hash_path(&path, &Limits { bytes_max: size - 1, ..limits() }, || {}).unwrap_err();
     assert!(matches!(error, HashError::TooLarge { .. }), "{error}");
-    let error = hash_path(&path, &Limits { timeout: Duration::ZERO, ..limits() }, || {}).unwrap_err();
+    let error = hash_path(&path, &Limits { until: Instant::now(), ..limits() }, || {}).unwrap_err();
     assert!(matches!(error, HashError::TimedOut(_)), "{error}");
     let stopping = limits();
     stopping.stop.cancel();

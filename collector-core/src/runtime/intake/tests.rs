@@ -10,6 +10,14 @@ fn event(pid: u32) -> CollectionEvent {
 }
 
 fn intake(channels: Vec<mpsc::Receiver<CollectionEvent>>) -> (Intake, Vec<SourceBooks>, Arc<Live>) {
+    let caps = vec![SourceCaps::PROCESS; channels.len()];
+    intake_of(channels, caps)
+}
+
+fn intake_of(
+    channels: Vec<mpsc::Receiver<CollectionEvent>>,
+    caps: Vec<SourceCaps>,
+) -> (Intake, Vec<SourceBooks>, Arc<Live>) {
     let names = ["a", "b", "c"].into_iter().take(channels.len());
     let live = Live::new(
         &CollectorConfig::new().with_backpressure_threshold(20),
@@ -27,7 +35,7 @@ fn intake(channels: Vec<mpsc::Receiver<CollectionEvent>>) -> (Intake, Vec<Source
         policies: BackpressurePolicies::default(),
     };
     let books = vec![SourceBooks::default(); channels.len()];
-    (Intake::new(channels, limits, Arc::clone(&live)), books, live)
+    (Intake::new(channels, caps.into_iter(), limits, Arc::clone(&live)), books, live)
 }
 
 fn turn(intake: &mut Intake, books: &mut [SourceBooks]) -> Option<(usize, Vec<CollectionEvent>)> {
@@ -58,6 +66,39 @@ fn a_flood_takes_one_share_before_each_other_source_had_its_turn() {
     assert_eq!(turns, [(0, 10), (1, 1), (0, 10)]);
 }
 
+/// As of the kernel's classes: a storm of opens must not delay an exec much.
+#[test]
+fn a_higher_lane_goes_first_and_the_lowest_is_not_starved() {
+    let (file, file_rx) = mpsc::channel(1000);
+    let (measured, measured_rx) = mpsc::channel(1000);
+    let (process, process_rx) = mpsc::channel(1000);
+    let caps = vec![
+        SourceCaps::FILESYSTEM | SourceCaps::REALTIME,
+        SourceCaps::PERFORMANCE,
+        SourceCaps::PROCESS | SourceCaps::FILESYSTEM,
+    ];
+    let (mut intake, mut books, _) = intake_of(vec![file_rx, measured_rx, process_rx], caps);
+    for pid in 0..1000 {
+        for source in [&file, &measured] {
+            source.try_send(event(pid)).unwrap();
+        }
+    }
+    let mut next = || turn(&mut intake, &mut books).unwrap().0;
+    assert_eq!([next(), next()], [0, 0], "nothing higher waits");
+    process.try_send(event(1)).unwrap();
+    assert_eq!(next(), 2, "it is behind no more than the turn under way");
+    for pid in 0..999 {
+        process.try_send(event(pid)).unwrap();
+    }
+    let turns: Vec<_> = (0..100).map(|_| next()).collect();
+    let share = |source| turns.iter().filter(|&&of| of == source).count();
+    assert!((75..85).contains(&share(2)), "{turns:?}");
+    assert!(share(0) >= 12 && share(1) >= 3, "{turns:?}");
+    let waits = turns.split(|&source| source == 1).map(<[usize]>::len).max();
+    let most = (LANE_TURNS_MAX + 1).pow(2) - 1;
+    assert!(waits <= usize::try_from(most).ok(), "{turns:?}");
+}
+
 /// While the sinks are busy each source fills a queue of its own.
 #[tokio::test(start_paused = true)]
 async fn a_flood_fills_its_own_queue_and_leaves_another_its_place_and_order() {
@@ -71,7 +112,7 @@ async fn a_flood_fills_its_own_queue_and_leaves_another_its_place_and_order() {
         quiet.try_send(event(pid)).unwrap();
     }
     let stalled = tokio::time::sleep(Duration::from_millis(100));
-    intake.fill_during(&mut books, true, stalled).await;
+    intake.fill_during(&mut books, true, stalled, |_| Poll::Pending).await;
     assert_eq!(intake.inlets[0].stage.len(), 51, "the queue, and one held");
     assert_eq!(intake.inlets[1].stage.len(), 40);
     assert_eq!(live.source(0).queued_events(), 100);
@@ -101,13 +142,15 @@ async fn a_stalled_sink_holds_a_source_for_the_configured_wait_and_not_longer() 
         begun.elapsed()
     });
     let stalled = tokio::time::sleep(Duration::from_secs(2));
-    intake.fill_during(&mut books, true, stalled).await;
+    intake.fill_during(&mut books, true, stalled, |_| Poll::Pending).await;
     let waited = tokio::time::timeout(Duration::from_secs(60), source).await.expect("it is let go").unwrap();
     assert!((Duration::from_millis(500)..Duration::from_millis(510)).contains(&waited), "{waited:?}");
     let dropped = books[0].all().dropped_for(super::super::books::DropReason::Backpressure);
     assert_eq!((live.source(0).received(), dropped), (200, 150));
     let reasons: Vec<_> = live.health().sources[0].reasons.iter().map(|reason| reason.text.clone()).collect();
     assert_eq!(reasons, ["its queue has reached 20 events", "events are dropped for want of room"]);
+    while turn(&mut intake, &mut books).is_some() {}
+    assert!(live.health().sources[0].reasons.is_empty(), "told on although the sink takes events again");
 }
 
 #[test]
@@ -117,7 +160,7 @@ fn the_rest_is_read_completely_although_a_place_is_reserved() {
         tx.try_send(event(pid)).unwrap();
     }
     let _permit = tx.try_reserve().unwrap();
-    let (mut intake, mut books, _) = intake(vec![rx]);
+    let (mut intake, mut books, live) = intake(vec![rx]);
     intake.close();
     let mut shares = Vec::new();
     loop {
@@ -126,4 +169,5 @@ fn the_rest_is_read_completely_although_a_place_is_reserved() {
         shares.push((source, events.len()));
     }
     assert_eq!(shares, [(0, 3), (0, 2)]);
+    assert_eq!(live.source(0).received(), 5);
 }

@@ -181,3 +181,35 @@ fn losses_stand_where_the_dropped_events_would_have_been() {
     assert_eq!((next, lost), (50, dropped(&books)));
     assert!(lost > 10, "{lost}");
 }
+
+/// It would have no bound, and only the runtime tells it.
+#[test]
+fn coverage_from_a_source_never_waits_and_is_a_violation() {
+    let (mut stage, mut books) = (stage(4, BackpressurePolicies::default()), SourceBooks::default());
+    let coverage = crate::event::CoverageEvent {
+        kernel: "k".repeat(1 << 20),
+        classes: std::collections::BTreeMap::new(),
+        timestamp: std::time::SystemTime::UNIX_EPOCH,
+    };
+    stage.offer(CollectionEvent::Coverage(Box::new(coverage)), 0, Instant::now(), &mut books);
+    assert!(stage.is_empty());
+    assert_eq!(books.all().dropped_for(DropReason::CapabilityViolation), 1);
+}
+
+#[test]
+fn a_loss_that_is_larger_than_one_of_ours_waits_like_any_event() {
+    let (mut stage, mut books) = (stage(1, BackpressurePolicies::default()), SourceBooks::default());
+    let now = std::time::SystemTime::UNIX_EPOCH;
+    let large = CollectionEvent::Loss(Box::new(LossEvent {
+        class: EventClass::Process,
+        gap: None,
+        count: 1,
+        t_first: now,
+        t_last: now,
+        reasons: [("r".repeat(1000), 1)].into(),
+    }));
+    stage.offer(process(1), 0, Instant::now(), &mut books);
+    stage.offer(large.clone(), 0, Instant::now(), &mut books);
+    assert!(!stage.reads(), "what waits outside of the queue's bound is one event");
+    assert_eq!(taken(&mut stage, &mut books), [process(1), large]);
+}
