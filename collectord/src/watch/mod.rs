@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod compact;
+mod cpus;
 mod filters;
 mod output;
 
@@ -36,6 +37,11 @@ pub fn run(args: &WatchArgs, whole_verifier_log: bool) -> Result<(), Failure> {
     crate::memlock::raise();
     let sources =
         KernelSource::open(&KernelSourceOptions { load, told: args.told(), canary: args.canary.0 })?;
+    if let Some(cpus) = &args.reader_cpus {
+        let set =
+            cpus.set().context("failed to make a set of the readers' CPUs").map_err(Failure::runtime)?;
+        sources.iter().for_each(|source| source.pin_reader(set));
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
     let report = runtime.block_on(collect(sources, args));
