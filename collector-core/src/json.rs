@@ -7,6 +7,7 @@
 mod connect;
 mod identity;
 mod kernel;
+mod rendered;
 mod sink;
 mod text;
 mod time;
@@ -15,6 +16,7 @@ mod told;
 pub use sink::JsonLinesSink;
 
 use crate::event::{CollectionEvent, Origin};
+use rendered::RenderedProcesses;
 use std::sync::Arc;
 use text::{number, string};
 use time::TimeCache;
@@ -44,10 +46,14 @@ fn object(out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'}');
 }
 
-/// Turns events into lines. It keeps what many lines share: the formatted second, and each origin's fields.
+/// Turns events into lines. It keeps what many lines share: the formatted second, each origin's fields, and the
+/// processes that were rendered last.
 #[derive(Debug, Default)]
 pub struct JsonEncoder {
     times: TimeCache,
+    processes: RenderedProcesses,
+    /// The member `derived` of an event whose process is not kept.
+    derived: Vec<u8>,
     origins: Vec<(Arc<Origin>, Vec<u8>)>,
     oldest_origin: usize,
 }

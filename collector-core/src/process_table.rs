@@ -6,6 +6,7 @@
 //! slightly out of order: a process's exit before its exec.
 
 mod ancestry;
+mod by_pid;
 mod host;
 mod live;
 
@@ -13,6 +14,7 @@ pub use ancestry::ANCESTRY_MAX;
 pub use host::HostLookup;
 
 use crate::event::{Ancestor, Exec, Fork, KernelBody, KernelEvent, ProcessContext, ProcessIdentity, Text};
+use by_pid::ByPid;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -79,7 +81,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct ProcessTable {
     /// All incarnations of a pid that are kept, the youngest last; nearly always one.
-    by_pid: HashMap<u32, Vec<Entry>>,
+    by_pid: ByPid,
     /// (time of exit, pid, entry), in the order in which the exits were read.
     exited: VecDeque<(u64, u32, u64)>,
     capacity: usize,
@@ -95,7 +97,7 @@ impl ProcessTable {
     /// An empty table that holds `capacity` processes.
     pub fn new(capacity: usize) -> Self {
         Self {
-            by_pid: HashMap::new(),
+            by_pid: ByPid::default(),
             exited: VecDeque::new(),
             capacity,
             stats: TableStats::default(),
@@ -160,21 +162,24 @@ impl ProcessTable {
         let process = &event.process;
         // What is decided later tells its process as it was when it asked.
         let late = matches!(event.body, KernelBody::ConnectResult(_));
-        if !late || self.entry(process.pid, process.start_ns).is_none() {
-            self.observe(process, matches!(event.body, KernelBody::Exec(_)));
-        }
-        if let KernelBody::Exec(exec) = &event.body {
-            self.exec(process, exec);
-        }
-        if let Some(entry) = entry_in(&mut self.by_pid, process.pid, process.start_ns) {
-            if let Some(host) = self.host.as_mut().filter(|_| !late) {
-                entry.look_up(process, host.as_mut());
+        let executes = matches!(event.body, KernelBody::Exec(_));
+        event.identity = match entry_in(&mut self.by_pid, process.pid, process.start_ns) {
+            // Nearly every event: one look into the table.
+            Some(entry) if late || (!executes && entry.ppid == process.ppid) => {
+                if !late {
+                    entry.observe(process, false);
+                }
+                Some(entry.identity_for(process, late, self.host.as_deref_mut()))
             }
-            event.identity = Some(match process.exe {
-                Some(file) if late && !entry.runs(file) => Arc::new(entry.before(file)),
-                _ => Arc::clone(&entry.identity),
-            });
-        }
+            _ => {
+                self.observe(process, executes);
+                if let KernelBody::Exec(exec) = &event.body {
+                    self.exec(process, exec);
+                }
+                entry_in(&mut self.by_pid, process.pid, process.start_ns)
+                    .map(|entry| entry.identity_for(process, late, self.host.as_deref_mut()))
+            }
+        };
         match &event.body {
             KernelBody::Fork(fork) if !fork.thread => self.fork(process, fork),
             KernelBody::Exit(_) => self.exit(process.pid, process.start_ns, event.ktime_ns),
@@ -323,7 +328,7 @@ impl ProcessTable {
     }
 }
 
-fn entry_in(by_pid: &mut HashMap<u32, Vec<Entry>>, pid: u32, start_ns: u64) -> Option<&mut Entry> {
+fn entry_in(by_pid: &mut ByPid, pid: u32, start_ns: u64) -> Option<&mut Entry> {
     let entries = by_pid.get_mut(&pid)?;
     let at = entries.iter().rposition(|entry| {
         entry.start_ns == start_ns
@@ -350,6 +355,22 @@ impl Entry {
             named_users: None,
             named_cgroup: 0,
             as_ancestor: None,
+        }
+    }
+
+    /// What is told of it to an event that saw the process like this.
+    fn identity_for(
+        &mut self,
+        process: &ProcessContext,
+        late: bool,
+        host: Option<&mut (dyn HostLookup + 'static)>,
+    ) -> Arc<ProcessIdentity> {
+        if let Some(host) = host.filter(|_| !late) {
+            self.look_up(process, host);
+        }
+        match process.exe {
+            Some(file) if late && !self.runs(file) => Arc::new(self.before(file)),
+            _ => Arc::clone(&self.identity),
         }
     }
 

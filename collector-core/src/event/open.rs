@@ -92,17 +92,19 @@ impl OpenFlags {
             _ => "O_ACCMODE",
         };
         let mut rest = self.0 & !ACCESS;
-        let table = COMMON.into_iter().chain(if arm { ARM } else { X86 });
-        let named: Vec<_> = table
-            .filter(|(bits, _)| {
-                let set = rest & bits == *bits;
-                rest &= if set { !bits } else { !0 };
-                set
-            })
-            .map(|(_, name)| Cow::Borrowed(name))
-            .collect();
-        let unnamed = (rest != 0).then(|| Cow::Owned(format!("{rest:#x}")));
-        std::iter::once(Cow::Borrowed(access)).chain(named).chain(unnamed)
+        let mut table = COMMON.iter().chain(if arm { &ARM } else { &X86 });
+        // One allocation at most, for bits without a name.
+        let others = std::iter::from_fn(move || {
+            if rest == 0 {
+                return None;
+            }
+            let Some((bits, name)) = table.find(|(bits, _)| rest & bits == *bits) else {
+                return Some(Cow::Owned(format!("{:#x}", std::mem::take(&mut rest))));
+            };
+            rest &= !bits;
+            Some(Cow::Borrowed(*name))
+        });
+        std::iter::once(Cow::Borrowed(access)).chain(others)
     }
 
     /// Whether the kernel looks at the mode.

@@ -2,7 +2,7 @@
 
 use super::connect::{connect, connect_result};
 use super::identity::{self, Derived};
-use super::text::{base64_string, boolean, bytes_lossy, device, hex_16, text_member};
+use super::text::{base64_string, boolean, bytes_lossy, device, hex_16, octal, text_member};
 use super::{JsonEncoder, key, number, object, string};
 use crate::event::{
     Abi, Exec, ExecFailed, Exit, Fork, KernelBody, KernelEvent, Open, ProcessContext, Script,
@@ -23,9 +23,7 @@ impl JsonEncoder {
             key!(out, "abi");
             string(out, abi_name(abi));
         }
-        let mut derived = Derived::default();
-        key!(out, "process");
-        object(out, |out| process(event, &mut derived, out));
+        let derived = self.processes.write(event, &mut self.derived, out);
         match &event.body {
             KernelBody::Exec(body) => {
                 key!(out, "exec");
@@ -64,7 +62,7 @@ impl JsonEncoder {
                 });
             }
         }
-        derived.write(out);
+        out.extend_from_slice(derived);
         if !event.missing.is_empty() {
             key!(out, "missing");
             map(out, event.missing.iter(), |out, missing| {
@@ -84,7 +82,9 @@ impl JsonEncoder {
     }
 }
 
-fn process(event: &KernelEvent, derived: &mut Derived, out: &mut Vec<u8>) {
+/// The members of `process`. They depend on nothing but the event's process, identity and boot id, on whether it is an
+/// exec, and on what is missing; `rendered.rs` relies on it.
+pub(super) fn process(event: &KernelEvent, derived: &mut Derived, out: &mut Vec<u8>) {
     let process = &event.process;
     let read = |field: &str| event.missing.is_empty() || event.missing.iter().all(|m| m.field != field);
     key!(out, "pid");
@@ -298,7 +298,7 @@ fn open(body: &Open, abi: Option<Abi>, out: &mut Vec<u8>) {
     }
     if let Some(mode) = body.mode {
         key!(out, "mode");
-        string(out, &format!("{mode:04o}"));
+        octal(out, mode);
     }
     file(out, body.dev, body.ino);
     if let Some(fd) = body.fd {

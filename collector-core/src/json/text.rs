@@ -24,6 +24,15 @@ pub(super) fn hex_16(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&text);
 }
 
+/// A file's mode as a string of at least four octal digits.
+pub(super) fn octal(out: &mut Vec<u8>, mode: u32) {
+    out.push(b'"');
+    let digits = (32 - mode.leading_zeros()).div_ceil(3).max(4);
+    let digit = |at| b"01234567"[(mode >> (3 * at) & 7) as usize];
+    out.extend((0..digits).rev().map(digit));
+    out.push(b'"');
+}
+
 /// A device number in the kernel's encoding as "major:minor".
 pub(super) fn device(out: &mut Vec<u8>, dev: u32) {
     out.push(b'"');

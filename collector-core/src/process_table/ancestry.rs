@@ -4,9 +4,9 @@
 //! ancestor is always the process whose pid the kernel gave as the parent's; those above it are the parents that the
 //! table knew last, also if they have ended since.
 
+use super::by_pid::ByPid;
 use super::{Entry, ProcessTable, SNAPSHOT_START_TOLERANCE_NS};
 use crate::event::{Ancestor, Text};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Ancestors that are named at most.
@@ -57,7 +57,7 @@ impl ProcessTable {
 
 /// The youngest process with this pid that can be the parent of one that started then: a parent is never younger, or
 /// its pid has been given again.
-fn parent_in(by_pid: &mut HashMap<u32, Vec<Entry>>, ppid: u32, child_start_ns: u64) -> Option<&mut Entry> {
+fn parent_in(by_pid: &mut ByPid, ppid: u32, child_start_ns: u64) -> Option<&mut Entry> {
     let entries = by_pid.get_mut(&ppid)?;
     entries.iter_mut().rev().find(|entry| entry.earliest_start_ns() <= child_start_ns)
 }

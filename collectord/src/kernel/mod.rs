@@ -9,6 +9,7 @@ mod kfunc;
 mod layout;
 pub(crate) mod mapped;
 mod object;
+mod one_reader;
 mod program;
 #[cfg(feature = "ebpf-log")]
 mod program_log;
@@ -25,6 +26,7 @@ pub(crate) use object::in_initial_pid_namespace;
 pub use object::{
     AbsentHook, AttachedHook, KernelObject, LoadError, LoadOptions, Readers, ReadersChoice, via,
 };
+pub use one_reader::NoRings;
 pub(crate) use program::TRACEFS;
 pub use refusal::Refusal;
 pub use running::Running;

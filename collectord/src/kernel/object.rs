@@ -4,6 +4,7 @@ use super::blind::blind_without;
 use super::cpus::{online_cpus, possible_cpus};
 use super::layout::{Layout, LayoutError};
 use super::mapped::{MappedWords, Slots};
+use super::one_reader::{NoRings, OneReader};
 use super::program::{self, Link, Links};
 use super::refusal::{Refusal, missing_capabilities};
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
@@ -123,6 +124,9 @@ pub enum LoadError {
     /// Ring sizes that cannot be had.
     #[error(transparent)]
     Rings(#[from] BudgetTooSmall),
+    /// Rings that cannot be read.
+    #[error(transparent)]
+    NoRings(#[from] NoRings),
 }
 
 /// A hook with its program in place.
@@ -153,8 +157,7 @@ pub struct KernelObject {
     absent: Vec<AbsentHook>,
     /// Until they are taken.
     links: Vec<(Class, Link)>,
-    /// Until they are taken.
-    rings: Vec<(Class, Vec<RingBuf<MapData>>)>,
+    rings: OneReader<Vec<RingBuf<MapData>>>,
     /// What [`KernelObject::missed`] said when a class's hooks were detached.
     missed_at_detach: Vec<(Class, u64)>,
     #[cfg(feature = "ebpf-log")]
@@ -185,7 +188,7 @@ impl KernelObject {
             attached: Vec::new(),
             absent: Vec::new(),
             links: Vec::new(),
-            rings: Vec::new(),
+            rings: OneReader::default(),
             missed_at_detach: Vec::new(),
             #[cfg(feature = "ebpf-log")]
             _log: None,
@@ -196,7 +199,7 @@ impl KernelObject {
         }
         for plan in &plans {
             let rings = make_rings(&mut object.ebpf, plan)?;
-            object.rings.push((plan.class, rings));
+            object.rings.put(plan.class, rings);
         }
         let mut loaded = Vec::new();
         for &hook in &hooks {
@@ -271,10 +274,12 @@ impl KernelObject {
         &self.absent
     }
 
-    /// Takes a class's rings; empty if they were taken before or the class has none.
-    pub fn take_rings(&mut self, class: Class) -> Vec<RingBuf<MapData>> {
-        let at = self.rings.iter().position(|(of, _)| *of == class);
-        at.map(|at| self.rings.swap_remove(at).1).unwrap_or_default()
+    /// Takes a class's rings, which are mapped once and have one reader.
+    ///
+    /// # Errors
+    /// If another reader has them, or the class was not asked for.
+    pub fn take_rings(&mut self, class: Class) -> Result<Vec<RingBuf<MapData>>, LoadError> {
+        Ok(self.rings.take(class)?)
     }
 
     /// Maps the numbering slots.

@@ -5,15 +5,18 @@ use super::canary::Canary;
 use super::clock::{boot_ns, wall_offset_ns};
 use super::convert::Converter;
 use super::event_class;
+use super::nap::{Naps, Rest};
 use super::numbering::{Gap, Numbering, UNEXPLAINED, WrongNumber};
-use super::order::InOrder;
+use super::order::{InOrder, Waiting};
 use crate::kernel::mapped::{MappedWords, Slots};
 use aya::maps::{MapData, RingBuf};
 use collector_common::{Class, DecodeError, Hook, Record};
 use collector_core::CollectionEvent;
 use collector_core::event::{ErrorCode, ErrorEvent, KernelEvent, LossEvent, LossGap};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::EventFd;
+use nix::unistd::Pid;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,14 +25,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// Most records read from one ring before the next ring has its turn.
-const RECORDS_PER_TURN_MAX: usize = 128;
+pub(super) const RECORDS_PER_TURN_MAX: usize = 128;
 /// Longest sleep. An event that comes while the reader lies down may find no flag that asks for a wakeup.
 const SLEEP_MS_MAX: u16 = 100;
-/// A reader that has just read something naps instead of lying down: what comes then needs no wakeup, which costs the
-/// task that causes the event 7 us, and waits this long at most.
-const NAP_MS: u16 = 1;
-/// Naps without a record after which the reader lies down.
-const NAPS_MAX: u32 = 4;
 /// How often the counters are compared with what was read.
 const HEARTBEAT_NS: u64 = 1_000_000_000;
 /// How often the wall clock is compared with the kernel's.
@@ -103,6 +101,8 @@ pub(crate) struct Reader {
     /// This process, as the kernel programs tell it: nothing of it is told but the canary, and that to nobody.
     pub(crate) self_pid: u32,
     pub(crate) canary: Option<Canary>,
+    /// The CPUs that the thread stays on; any, if `None`.
+    pub(crate) cpus: Option<CpuSet>,
 }
 
 /// The queue's other end is gone: the run is over.
@@ -112,6 +112,7 @@ impl Reader {
     /// Reads until told to stop, then reads what is left. Call it on a thread of its own.
     pub(crate) fn run(mut self, queue: &mpsc::Sender<CollectionEvent>, runtime: &Handle) {
         self.converter.set_wall_offset(wall_offset_ns());
+        self.pin();
         if let Some(canary) = &mut self.canary {
             canary.start();
         }
@@ -122,6 +123,14 @@ impl Reader {
         });
     }
 
+    /// The CPUs were checked when they were asked for; a cpuset can have been narrowed since.
+    fn pin(&self) {
+        let Some(cpus) = &self.cpus else { return };
+        if let Err(error) = sched_setaffinity(Pid::from_raw(0), cpus) {
+            tracing::warn!(class = self.class.name(), %error, "failed to pin a reader, it runs on any CPU");
+        }
+    }
+
     fn read_until_stopped(
         &mut self,
         queue: &mpsc::Sender<CollectionEvent>,
@@ -129,7 +138,7 @@ impl Reader {
     ) -> Result<(), QueueClosed> {
         let mut batch = Vec::new();
         let (mut heartbeat_ns, mut wall_clock_ns) = (0, 0);
-        let mut empty_turns = 0;
+        let mut naps = Naps::default();
         while !self.stop.is_set() {
             let now_ns = boot_ns();
             if now_ns >= wall_clock_ns {
@@ -144,11 +153,10 @@ impl Reader {
             }
             self.order.release(complete_ns, &mut batch);
             self.send(&mut batch, queue, runtime)?;
-            empty_turns = if read == 0 { empty_turns + 1 } else { 0 };
-            if empty_turns > NAPS_MAX {
-                self.sleep();
-            } else if read < RECORDS_PER_TURN_MAX {
-                self.nap();
+            match naps.after(read) {
+                Rest::None => {}
+                Rest::Nap(ms) => self.nap(ms),
+                Rest::Sleep => self.sleep(),
             }
         }
         Ok(())
@@ -213,7 +221,7 @@ impl Reader {
                             }
                         }
                         add(&counters.decoded, 1);
-                        order.push(last_ns, CollectionEvent::Kernel(event));
+                        order.push(last_ns, Waiting::Event(event));
                     }
                     Err(error) => {
                         numbering.malformed();
@@ -288,17 +296,26 @@ impl Reader {
 
     fn send(
         &self,
-        batch: &mut Vec<CollectionEvent>,
+        batch: &mut Vec<Waiting>,
         queue: &mpsc::Sender<CollectionEvent>,
         runtime: &Handle,
     ) -> Result<(), QueueClosed> {
-        while !batch.is_empty() {
-            let room = batch.len().min(queue.max_capacity());
-            let permits = runtime.block_on(queue.reserve_many(room)).map_err(|_| QueueClosed)?;
+        let mut events = batch.drain(..);
+        while events.len() > 0 {
+            // Nobody else sends, so what there is room for can only become more.
+            let free = queue.capacity().min(events.len());
+            let permits = if free > 0 {
+                queue.try_reserve_many(free).map_err(|_| QueueClosed)?
+            } else {
+                // Half of a full queue: the batcher works on the other half meanwhile.
+                let half = queue.max_capacity().div_ceil(2).min(events.len());
+                runtime.block_on(queue.reserve_many(half)).map_err(|_| QueueClosed)?
+            };
             let mut kernel_events = 0;
-            for (permit, event) in permits.zip(batch.drain(..room)) {
-                kernel_events += u64::from(matches!(event, CollectionEvent::Kernel(_)));
-                permit.send(event);
+            for permit in permits {
+                let Some(event) = events.next() else { break };
+                kernel_events += u64::from(matches!(event, Waiting::Event(_)));
+                permit.send(event.into());
             }
             add(&self.counters.sent, kernel_events);
         }
@@ -306,9 +323,9 @@ impl Reader {
     }
 
     /// Waits a moment, or for a stop.
-    fn nap(&self) {
+    fn nap(&self, ms: u16) {
         let mut waiting = [PollFd::new(self.stop.wake.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut waiting, PollTimeout::from(NAP_MS));
+        let _ = poll(&mut waiting, PollTimeout::from(ms));
     }
 
     /// Waits for a record, a stop, or the next look at the counters.

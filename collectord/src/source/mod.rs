@@ -5,6 +5,7 @@ mod clock;
 pub(crate) mod convert;
 mod coverage;
 mod drain;
+mod nap;
 mod numbering;
 mod order;
 
@@ -20,6 +21,7 @@ use collector_core::event::{CoverageEvent, EventClass, Origin};
 use collector_core::{CollectionEvent, EventSource, SourceCaps};
 pub use convert::Converter;
 use drain::{Reader, ReaderCounters, StopSignal};
+use nix::sched::CpuSet;
 use numbering::Numbering;
 use order::InOrder;
 use std::sync::atomic::Ordering;
@@ -93,7 +95,7 @@ impl KernelSource {
             .map(|attached| attached.hook)
             .filter(|hook| hook.class() == class)
             .collect();
-        let rings = object.take_rings(class);
+        let rings = object.take_rings(class)?;
         let slots = Arc::new(object.slots()?);
         let stop =
             Arc::new(StopSignal::new().map_err(|error| LoadError::Unsupported(format!("eventfd: {error}")))?);
@@ -126,6 +128,7 @@ impl KernelSource {
             order: InOrder::default(),
             self_pid: object.self_pid(),
             canary,
+            cpus: None,
             slots: Arc::clone(&slots),
         };
         let whole = if options.load.filters != Filters::default() {
@@ -151,6 +154,13 @@ impl KernelSource {
     /// The hooks are attached: a process that starts or ends meanwhile is told by an event as well.
     pub fn snapshot(&self) -> Snapshot {
         snapshot::take(&mut self.object(), self.readers)
+    }
+
+    /// Keeps the reader's thread on these CPUs. It has to be said before the source is started.
+    pub fn pin_reader(&self, cpus: CpuSet) {
+        if let Some(reader) = self.reader.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            reader.cpus = Some(cpus);
+        }
     }
 
     fn object(&self) -> MutexGuard<'_, KernelObject> {

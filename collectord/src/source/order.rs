@@ -5,24 +5,51 @@
 //! still be passed by.
 
 use collector_core::CollectionEvent;
+use collector_core::event::KernelEvent;
 
 /// Most events that wait for an older one; beyond it they go as they are.
 const WAITING_MAX: usize = 2048;
 
+/// What waits: two words, since it is moved several times. A [`CollectionEvent`] has as many bytes as the largest of
+/// its variants, and is made when it is sent.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Event(Box<KernelEvent>),
+    Told(Box<CollectionEvent>),
+}
+
+impl From<CollectionEvent> for Waiting {
+    fn from(event: CollectionEvent) -> Self {
+        match event {
+            CollectionEvent::Kernel(event) => Self::Event(event),
+            told => Self::Told(Box::new(told)),
+        }
+    }
+}
+
+impl From<Waiting> for CollectionEvent {
+    fn from(waiting: Waiting) -> Self {
+        match waiting {
+            Waiting::Event(event) => Self::Kernel(event),
+            Waiting::Told(told) => *told,
+        }
+    }
+}
+
 /// Events that wait for their turn.
 #[derive(Debug, Default)]
 pub(crate) struct InOrder {
-    waiting: Vec<(u64, CollectionEvent)>,
+    waiting: Vec<(u64, Waiting)>,
 }
 
 impl InOrder {
     /// Adds an event of this time. Of events of the same time, the one that was added first goes first.
-    pub(crate) fn push(&mut self, ktime_ns: u64, event: CollectionEvent) {
-        self.waiting.push((ktime_ns, event));
+    pub(crate) fn push(&mut self, ktime_ns: u64, event: impl Into<Waiting>) {
+        self.waiting.push((ktime_ns, event.into()));
     }
 
     /// Lets go what happened up to this time; everything, if too much waits.
-    pub(crate) fn release(&mut self, until_ns: u64, batch: &mut Vec<CollectionEvent>) {
+    pub(crate) fn release(&mut self, until_ns: u64, batch: &mut Vec<Waiting>) {
         // What was read is a few sorted runs, one after the other: the standard sort makes one pass of that.
         self.waiting.sort_by_key(|(ktime_ns, _)| *ktime_ns);
         let count = if self.waiting.len() > WAITING_MAX {
@@ -46,7 +73,7 @@ mod tests {
     fn released(order: &mut InOrder, until_ns: u64) -> Vec<u32> {
         let mut batch = Vec::new();
         order.release(until_ns, &mut batch);
-        batch.iter().filter_map(CollectionEvent::pid).collect()
+        batch.into_iter().filter_map(|event| CollectionEvent::from(event).pid()).collect()
     }
 
     #[test]

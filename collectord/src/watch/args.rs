@@ -1,5 +1,6 @@
 //! The flags of `watch`, checked before anything is loaded.
 
+use super::cpus::{Cpus, parse_cpus};
 use super::filters;
 use crate::kernel::rings::{RING_BYTES_MAX, RING_BYTES_MIN, RingOptions};
 use crate::kernel::{LoadOptions, Readers, ReadersChoice};
@@ -92,6 +93,10 @@ pub struct WatchArgs {
     /// Memory for all rings together, split by class and CPU
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = parse_size)]
     pub ring_memory: u64,
+
+    /// Keep the threads that read the rings on these CPUs, such as 0 or 0-1,3
+    #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
+    pub reader_cpus: Option<Cpus>,
 
     /// BTF of the running kernel, if it exports none in /sys/kernel/btf/vmlinux
     #[arg(long, value_name = "FILE")]

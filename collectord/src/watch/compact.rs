@@ -6,64 +6,43 @@ mod connect;
 mod fit;
 mod told;
 
-use async_trait::async_trait;
+use collector_core::CollectionEvent;
 use collector_core::escape::escape_into;
 use collector_core::event::{
     Abi, Connect, ConnectOutcome, ConnectResult, Exec, ExecFailed, Exit, KernelBody, KernelEvent, Open, Text,
 };
-use collector_core::{CollectionEvent, EventSink, SinkError};
 use columns::Columns;
 use fit::{Cut, Keep};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User};
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::io::ErrorKind;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// Most user names that are remembered.
 const USERS_MAX: usize = 4096;
 
-/// Writes events as aligned lines.
-pub struct CompactSink<W> {
-    writer: W,
+/// Renders events as aligned lines.
+pub(crate) struct CompactLines {
     line: Lines,
     /// How wide a line may be; asked before every batch, since a person may change it.
     width: fn() -> Option<usize>,
 }
 
-impl<W: AsyncWrite + Unpin + Send> CompactSink<W> {
-    /// A sink that writes to `writer`, with colours if `color`, and lines of at most the columns that `width` says.
-    pub fn new(writer: W, color: bool, width: fn() -> Option<usize>) -> Self {
-        Self { writer, line: Lines::new(color, width()), width }
-    }
-}
-
-#[async_trait]
-impl<W: AsyncWrite + Unpin + Send> EventSink for CompactSink<W> {
-    fn name(&self) -> &str {
-        "compact"
+impl CompactLines {
+    /// With colours if `color`, and in at most the columns that `width` says.
+    pub(crate) fn new(color: bool, width: fn() -> Option<usize>) -> Self {
+        Self { line: Lines::new(color, width()), width }
     }
 
-    async fn write(&mut self, batch: &[CollectionEvent]) -> Result<(), SinkError> {
+    /// Appends a line for each event, and those above them that name columns.
+    pub(crate) fn render(&mut self, batch: &[CollectionEvent], out: &mut Vec<u8>) {
         self.line.out.clear();
         self.line.set_width((self.width)());
         for event in batch {
             self.line.event(event);
         }
-        self.writer.write_all(self.line.out.as_bytes()).await.map_err(|error| failed(self.name(), error))
-    }
-
-    async fn flush(&mut self) -> Result<(), SinkError> {
-        self.writer.flush().await.map_err(|error| failed(self.name(), error))
-    }
-}
-
-fn failed(sink: &str, error: std::io::Error) -> SinkError {
-    match error.kind() {
-        ErrorKind::BrokenPipe => SinkError::Closed { sink: sink.to_owned() },
-        _ => SinkError::Write { sink: sink.to_owned(), source: error },
+        out.extend_from_slice(self.line.out.as_bytes());
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub mod args;
 pub mod compact;
+mod cpus;
 mod filters;
+mod output;
 
 pub use args::WatchArgs;
 
@@ -11,9 +13,11 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::source::{KernelSource, KernelSourceOptions};
 use crate::terminal;
+use anyhow::Context;
 use args::Format;
-use collector_core::{Collector, CollectorConfig, EndReason, EventSink, JsonLinesSink, RunReport};
-use compact::CompactSink;
+use collector_core::{Collector, CollectorConfig, EndReason, JsonEncoder, RunReport};
+use compact::CompactLines;
+use output::{Lines, Output};
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -33,6 +37,11 @@ pub fn run(args: &WatchArgs, whole_verifier_log: bool) -> Result<(), Failure> {
     crate::memlock::raise();
     let sources =
         KernelSource::open(&KernelSourceOptions { load, told: args.told(), canary: args.canary.0 })?;
+    if let Some(cpus) = &args.reader_cpus {
+        let set =
+            cpus.set().context("failed to make a set of the readers' CPUs").map_err(Failure::runtime)?;
+        sources.iter().for_each(|source| source.pin_reader(set));
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
     let report = runtime.block_on(collect(sources, args));
@@ -57,7 +66,8 @@ async fn collect(sources: Vec<KernelSource>, args: &WatchArgs) -> anyhow::Result
     for source in sources {
         collector.register(Box::new(source))?;
     }
-    collector.add_sink(sink(args));
+    let output = Output::stdout(lines(args)).context("failed to open the standard output")?;
+    collector.add_sink(Box::new(output));
     if let Some(count) = args.count {
         collector.stop_after(count);
     }
@@ -71,14 +81,13 @@ async fn collect(sources: Vec<KernelSource>, args: &WatchArgs) -> anyhow::Result
     collector.run_to_report().await
 }
 
-fn sink(args: &WatchArgs) -> Box<dyn EventSink> {
-    let stdout = tokio::io::stdout();
+fn lines(args: &WatchArgs) -> Lines {
     let terminal = std::io::stdout().is_terminal();
     match args.format.unwrap_or(if terminal { Format::Compact } else { Format::Json }) {
-        Format::Json => Box::new(JsonLinesSink::new("stdout", stdout)),
+        Format::Json => Lines::Json(JsonEncoder::new()),
         Format::Compact => {
             let width = if args.wide { || None } else { terminal::columns };
-            Box::new(CompactSink::new(stdout, !args.no_color && color::is_wanted(&std::io::stdout()), width))
+            Lines::Compact(CompactLines::new(!args.no_color && color::is_wanted(&std::io::stdout()), width))
         }
     }
 }

@@ -3,13 +3,13 @@
 use super::fixtures::{
     ExecParts, comm, connect, converted, converter, exec_failed, exec_of, exit, fork, leaf_first, open,
 };
-use crate::watch::compact::CompactSink;
+use crate::watch::compact::CompactLines;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use collector_common::{Record, RecordKind};
 use collector_core::escape::unescape;
 use collector_core::event::KernelEvent;
-use collector_core::{CollectionEvent, EventSink, JsonEncoder};
+use collector_core::{CollectionEvent, JsonEncoder};
 use serde_json::Value;
 
 /// Events that carry random bytes, each in six or more texts.
@@ -188,8 +188,7 @@ fn json(events: &[CollectionEvent]) -> Vec<String> {
 
 fn compact(events: &[CollectionEvent], width: fn() -> Option<usize>) -> Vec<String> {
     let mut out = Vec::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(CompactSink::new(&mut out, false, width).write(events)).unwrap();
+    CompactLines::new(false, width).render(events, &mut out);
     lines(out)
 }
 

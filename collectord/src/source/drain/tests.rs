@@ -106,6 +106,7 @@ fn reader(counters: &Counters) -> (Reader, Arc<ReaderCounters>, Arc<StopSignal>)
         order: InOrder::default(),
         self_pid: 0,
         canary: None,
+        cpus: None,
     };
     (reader, counted, stop)
 }
@@ -168,7 +169,7 @@ fn a_batch_larger_than_the_queue_waits_for_room_and_keeps_its_order() {
         .map(|seq| {
             let bytes = numbered(seq, 0);
             let (hook, record) = Record::parse(bytes.get()).unwrap();
-            CollectionEvent::Kernel(converter.event(hook, &record).unwrap())
+            Waiting::Event(converter.event(hook, &record).unwrap())
         })
         .collect();
     let (tx, mut rx) = mpsc::channel(7);

@@ -5,7 +5,7 @@
 //! number once.
 
 use super::*;
-use crate::source::order::InOrder;
+use crate::source::order::{InOrder, Waiting};
 use collector_core::accounting::{ClassAccount, Reasons};
 use collector_core::{CollectionEvent, ProcessEvent};
 use std::collections::VecDeque;

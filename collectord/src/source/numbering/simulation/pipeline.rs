@@ -8,7 +8,7 @@ const BATCH_MAX: usize = 4;
 pub(super) struct Pipeline {
     order: InOrder,
     waiting: u64,
-    released: Vec<CollectionEvent>,
+    released: Vec<Waiting>,
     queue: VecDeque<CollectionEvent>,
     queue_max: usize,
     batch: Vec<CollectionEvent>,
@@ -71,7 +71,8 @@ impl Pipeline {
 
     fn fill_queue(&mut self) {
         let room = self.queue_max - self.queue.len();
-        self.queue.extend(self.released.drain(..room.min(self.released.len())));
+        let room = room.min(self.released.len());
+        self.queue.extend(self.released.drain(..room).map(CollectionEvent::from));
     }
 
     fn write(&mut self, fails: bool) {

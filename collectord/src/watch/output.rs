@@ -1,0 +1,178 @@
+//! Standard output as a sink. A batch is rendered into a buffer, the buffer is handed to a thread of its own and comes
+//! back empty: nothing is copied, and only that thread can be blocked by whoever reads.
+//!
+//! A write has succeeded once write(2) has taken every byte, so what the runtime books as delivered has left this
+//! process. Nothing is held back, so a flush has nothing to do.
+
+use super::compact::CompactLines;
+use async_trait::async_trait;
+use collector_core::{CollectionEvent, EventSink, JsonEncoder, SinkError};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// Of a buffer that an unusually large batch has made larger, this much is kept.
+const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
+
+/// How events become lines.
+pub(super) enum Lines {
+    Json(JsonEncoder),
+    Compact(CompactLines),
+}
+
+impl Lines {
+    fn render(&mut self, batch: &[CollectionEvent], out: &mut Vec<u8>) {
+        match self {
+            Self::Json(encoder) => batch.iter().for_each(|event| encoder.encode(event, out)),
+            Self::Compact(lines) => lines.render(batch, out),
+        }
+    }
+}
+
+/// A buffer that comes back.
+struct Written {
+    buffer: Vec<u8>,
+    /// How much of it was taken, also if not all of it was.
+    bytes: usize,
+    result: io::Result<()>,
+}
+
+/// Writes the lines of each batch by a thread of its own.
+///
+/// A write that fails in the middle of a batch fails for the batch: the lines before stand in the output and are told
+/// as lost too. The line that it tore is ended before the next batch, so that no other event is damaged.
+pub(super) struct Output {
+    name: &'static str,
+    lines: Lines,
+    buffer: Vec<u8>,
+    /// The output ends within a line.
+    in_line: bool,
+    /// The thread has the buffer.
+    writing: bool,
+    work: Sender<Vec<u8>>,
+    written: tokio::sync::mpsc::Receiver<Written>,
+}
+
+impl Output {
+    /// A sink that writes lines to the process's standard output.
+    ///
+    /// # Errors
+    /// If the descriptor or the thread cannot be had.
+    pub(super) fn stdout(lines: Lines) -> io::Result<Self> {
+        // Not by the standard library's handle, which looks for line ends and copies.
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        Self::new("stdout", lines, Patient(stdout))
+    }
+
+    fn new(name: &'static str, lines: Lines, out: impl Write + Send + 'static) -> io::Result<Self> {
+        let (work, buffers) = channel();
+        let (tell, written) = tokio::sync::mpsc::channel(1);
+        // Never joined: a write to a blocked stdout cannot be called back, and must not hold the exit.
+        std::thread::Builder::new()
+            .name(format!("write-{name}"))
+            .spawn(move || write_buffers(out, &buffers, &tell))?;
+        Ok(Self { name, lines, buffer: Vec::new(), in_line: false, writing: false, work, written })
+    }
+
+    /// Has the buffer written, and takes it back.
+    async fn write_buffer(&mut self) -> io::Result<()> {
+        self.work.send(std::mem::take(&mut self.buffer)).map_err(|_| ended())?;
+        self.writing = true;
+        self.take_back().await
+    }
+
+    async fn take_back(&mut self) -> io::Result<()> {
+        let Written { buffer, bytes, result } = self.written.recv().await.ok_or_else(ended)?;
+        self.writing = false;
+        if let Some(last) = bytes.checked_sub(1) {
+            self.in_line = buffer[last] != b'\n';
+        }
+        self.buffer = buffer;
+        result
+    }
+}
+
+#[async_trait]
+impl EventSink for Output {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn write(&mut self, batch: &[CollectionEvent]) -> Result<(), SinkError> {
+        if self.writing {
+            // The batch before was given up while it was written, and is booked.
+            let _ = self.take_back().await;
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT_BYTES);
+        if self.in_line {
+            self.buffer.push(b'\n');
+        }
+        self.lines.render(batch, &mut self.buffer);
+        self.write_buffer().await.map_err(|source| match source.kind() {
+            ErrorKind::BrokenPipe => SinkError::Closed { sink: self.name.to_owned() },
+            _ => SinkError::Write { sink: self.name.to_owned(), source },
+        })
+    }
+
+    async fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the thread that writes has ended")
+}
+
+/// The thread: writes what it is given until the sink is gone.
+fn write_buffers(
+    mut out: impl Write,
+    buffers: &Receiver<Vec<u8>>,
+    tell: &tokio::sync::mpsc::Sender<Written>,
+) {
+    while let Ok(buffer) = buffers.recv() {
+        let (bytes, result) = write_all(&mut out, &buffer);
+        if tell.blocking_send(Written { buffer, bytes, result }).is_err() {
+            return;
+        }
+    }
+}
+
+/// Unlike [`Write::write_all`], says how much was written before it failed.
+fn write_all(out: &mut impl Write, buffer: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < buffer.len() {
+        match out.write(&buffer[written..]) {
+            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+            Ok(bytes) => written += bytes,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// A file that is waited for where whoever shares it has made it non-blocking.
+struct Patient(File);
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
