@@ -179,7 +179,11 @@ impl Inner {
                 self.filesystem.push(Came::Kernel(kept(event, body)), bytes);
             }
             // Processes of the kernel are in the process table.
-            KernelBody::Exec(_) | KernelBody::Fork(_) | KernelBody::Exit(_) | KernelBody::ExecFailed(_) => {}
+            KernelBody::Exec(_)
+            | KernelBody::Fork(_)
+            | KernelBody::Exit(_)
+            | KernelBody::ExecFailed(_)
+            | KernelBody::CgroupMade(_) => {}
         }
     }
 
