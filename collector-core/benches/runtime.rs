@@ -248,12 +248,20 @@ fn latency(criterion: &mut Criterion) {
         bencher.iter_custom(|iterations| {
             let one = |_| {
                 let config = CollectorConfig::new().with_batch_timeout(Duration::from_millis(1));
-                let mut source = Generator::new("a", Kind::Plain, 25_000);
+                let mut source = Generator::new("a", Kind::Plain, 100_000);
                 source.pace = Some((50, Duration::from_millis(1)));
                 let latencies = Arc::<Mutex<Vec<Duration>>>::default();
                 run(&runtime, config, vec![source], Some(Arc::clone(&latencies)));
                 let mut latencies = latencies.lock().unwrap();
                 latencies.sort_unstable();
+                let at = |part: usize| latencies[latencies.len() * part / 1000].as_secs_f64() * 1e3;
+                println!(
+                    "  p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms",
+                    at(500),
+                    at(900),
+                    at(990),
+                    at(999)
+                );
                 latencies[latencies.len() * 99 / 100]
             };
             (0..iterations).map(one).sum()

@@ -3,7 +3,6 @@
 use super::{
     CollectionEvent, Endpoint, ErrorEvent, Exec, KernelBody, KernelEvent, LossEvent, Missing, Text, Truncated,
 };
-use std::borrow::Cow;
 use std::mem::size_of;
 
 impl CollectionEvent {
@@ -67,16 +66,9 @@ fn kernel_text(event: &KernelEvent) -> usize {
             [&decided.local, &decided.remote].into_iter().flatten().map(Endpoint::text_len).sum()
         }
     };
-    let missing = event.missing.iter().map(|missing| size_of::<Missing>() + owned(&missing.field));
-    let truncated = event.truncated.iter().map(|cut| size_of::<Truncated>() + owned(&cut.field));
+    let missing = event.missing.iter().map(|missing| size_of::<Missing>() + missing.field.len());
+    let truncated = event.truncated.iter().map(|cut| size_of::<Truncated>() + cut.field.len());
     event.process.name.as_bytes().len() + body + missing.sum::<usize>() + truncated.sum::<usize>()
-}
-
-fn owned(text: &Cow<'static, str>) -> usize {
-    match text {
-        Cow::Borrowed(_) => 0,
-        Cow::Owned(text) => text.len(),
-    }
 }
 
 fn exec_text(exec: &Exec) -> usize {
@@ -94,6 +86,7 @@ mod tests {
     use super::*;
     use crate::event::{FilesystemEvent, ProcessEvent};
     use crate::test_events::kernel_event;
+    use std::borrow::Cow;
 
     #[test]
     fn text_counts_byte_for_byte() {

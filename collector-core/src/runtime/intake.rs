@@ -306,11 +306,11 @@ impl Intake {
     ) -> Option<usize> {
         let share = room.min(SHARE_MAX);
         let before = into.len();
-        for source in 0..self.inlets.len() {
+        for (source, books) in books.iter_mut().enumerate() {
             let inlet = &mut self.inlets[source];
             let mut received = 0;
             if !inlet.stage.is_empty() {
-                inlet.stage.take(share, Instant::now(), &mut books[source], into);
+                inlet.stage.take(share, Instant::now(), books, into);
             }
             while inlet.stage.is_empty()
                 && into.len() < before + share
