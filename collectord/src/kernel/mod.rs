@@ -26,7 +26,6 @@ pub(crate) use object::in_initial_pid_namespace;
 pub use object::{
     AbsentHook, AttachedHook, KernelObject, LoadError, LoadOptions, Readers, ReadersChoice, via,
 };
-pub use one_reader::NoRings;
 pub(crate) use program::TRACEFS;
 pub use refusal::Refusal;
 pub use running::Running;

@@ -124,9 +124,6 @@ pub enum LoadError {
     /// Ring sizes that cannot be had.
     #[error(transparent)]
     Rings(#[from] BudgetTooSmall),
-    /// Rings that cannot be read.
-    #[error(transparent)]
-    NoRings(#[from] NoRings),
 }
 
 /// A hook with its program in place.
@@ -274,12 +271,9 @@ impl KernelObject {
         &self.absent
     }
 
-    /// Takes a class's rings, which are mapped once and have one reader.
-    ///
-    /// # Errors
-    /// If another reader has them, or the class was not asked for.
-    pub fn take_rings(&mut self, class: Class) -> Result<Vec<RingBuf<MapData>>, LoadError> {
-        Ok(self.rings.take(class)?)
+    /// Gives a class's rings to their one reader.
+    pub(crate) fn take_rings(&mut self, class: Class) -> Result<Vec<RingBuf<MapData>>, NoRings> {
+        self.rings.take(class)
     }
 
     /// Maps the numbering slots.

@@ -8,7 +8,7 @@ use collector_common::Class;
 
 /// Why a class's rings cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoRings {
+pub(crate) enum NoRings {
     /// They have their reader.
     #[error("the rings of class {} have a reader, and a second one is refused", .0.name())]
     Taken(Class),

@@ -95,7 +95,7 @@ impl KernelSource {
             .map(|attached| attached.hook)
             .filter(|hook| hook.class() == class)
             .collect();
-        let rings = object.take_rings(class)?;
+        let rings = object.take_rings(class).map_err(|error| LoadError::Unsupported(error.to_string()))?;
         let slots = Arc::new(object.slots()?);
         let stop =
             Arc::new(StopSignal::new().map_err(|error| LoadError::Unsupported(format!("eventfd: {error}")))?);

@@ -1,15 +1,16 @@
 //! A collector under test: started by a shell command in a process group of its own, watched through /proc, stopped by
 //! SIGINT.
 
+use super::stream::{self, Stream};
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long a collector may take to be attached.
@@ -19,19 +20,30 @@ const END_MAX: Duration = Duration::from_secs(20);
 /// Clock ticks a second in /proc (`USER_HZ`, 100 on every architecture that Debian has).
 const TICKS: f64 = 100.0;
 
+/// Bytes of the pipe that a collector writes to.
+const PIPE_BYTES: i32 = 1 << 20;
+
+/// What becomes of a collector's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    Discarded,
+    Counted,
+}
+
 /// A collector and how it is started.
 #[derive(Debug, Clone)]
 pub(super) struct Agent {
     pub(super) name: String,
-    /// A command for `sh -c` that writes events to its standard output until SIGINT.
+    /// A command for `sh -c` that writes events to its standard output until SIGINT. `{events}` stands for what a figure
+    /// is about, as letters: o (opens), c (connects), e (execs).
     pub(super) command: String,
 }
 
 /// A collector that runs.
 pub(super) struct Running {
     child: Child,
-    /// Its standard output.
-    pub(super) output: PathBuf,
+    /// Reads its standard output to the end.
+    reader: Option<JoinHandle<Result<Stream>>>,
     ended: bool,
 }
 
@@ -43,10 +55,22 @@ pub(super) struct ProgramTime {
 }
 
 impl Agent {
-    /// Starts it, its output in a file of `dir`, or thrown away.
-    pub(super) fn start(&self, dir: &std::path::Path, keep_output: bool) -> Result<Running> {
-        let output = dir.join(format!("{}.out", self.name));
-        let stdout = if keep_output { File::create(&output)? } else { File::create("/dev/null")? };
+    /// The same for what a figure is about.
+    pub(super) fn about(&self, events: &str) -> Self {
+        Self { name: self.name.clone(), command: self.command.replace("{events}", events) }
+    }
+
+    /// Starts it, its output read and counted, or thrown away.
+    pub(super) fn start(&self, dir: &std::path::Path, output: Output) -> Result<Running> {
+        let (stdout, reader) = match output {
+            Output::Discarded => (Stdio::from(File::create("/dev/null")?), None),
+            Output::Counted => {
+                let (read, write) = std::io::pipe()?;
+                // A reader that has to wait for its CPU must not make the collector wait.
+                fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES)).context("failed to make a large pipe")?;
+                (Stdio::from(write), Some(thread::spawn(move || stream::read(read))))
+            }
+        };
         let errors = dir.join(format!("{}.err", self.name));
         let child = Command::new("sh")
             .args(["-c", &format!("exec {}", self.command)])
@@ -56,7 +80,7 @@ impl Agent {
             .process_group(0)
             .spawn()
             .with_context(|| format!("failed to start {}", self.command))?;
-        let mut running = Running { child, output, ended: false };
+        let mut running = Running { child, reader, ended: false };
         thread::sleep(SETTLE);
         if let Some(status) = running.child.try_wait()? {
             running.ended = true;
@@ -127,9 +151,14 @@ impl Running {
         Ok(killpg(self.group()?, signal)?)
     }
 
-    /// Stops it and waits for its end.
-    pub(super) fn stop(mut self) -> Result<()> {
-        self.end()
+    /// Stops it and waits for its end; says what it wrote, if that was counted.
+    pub(super) fn stop(mut self) -> Result<Stream> {
+        self.end()?;
+        match self.reader.take().map(JoinHandle::join) {
+            None => Ok(Stream::default()),
+            Some(Ok(stream)) => stream,
+            Some(Err(_)) => bail!("the reader of a stream panicked"),
+        }
     }
 
     fn end(&mut self) -> Result<()> {

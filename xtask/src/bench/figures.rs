@@ -1,22 +1,25 @@
 //! The figures: each runs its loads with and without a collector, alternating, and takes medians.
 
-use super::agent::{Agent, ProgramTime, Running};
-use super::load::{self, FILE_PREFIX, Kind, Load};
+use super::agent::{Agent, Output, ProgramTime, Running};
+use super::load::{self, Kind, Load};
+use super::meanwhile::{ExecsMeanwhile, Sleepers, build_like};
 use super::results::Run;
-use anyhow::{Context, Result, bail};
+use super::{median, percentile};
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use nix::time::{ClockId, clock_gettime};
-use serde_json::Value;
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 /// Switches the kernel's statistics of program run time.
 const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// All that `watch` tells unless it is asked for less.
+const DEFAULT_EVENTS: &str = "--events exec,exit,connect,open";
+/// Name of the rounds without a collector.
+pub(super) const NONE: &str = "none";
+
+type Values = Vec<(&'static str, f64)>;
 
 /// Where a run stands: what is common to all figures.
 pub(super) struct Bench<'a> {
@@ -29,12 +32,16 @@ pub(super) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// The daemon with these events first, then the others.
-    fn agents(&self, flags: &str) -> Vec<Agent> {
-        let command = format!("{} watch --format json {flags}", self.daemon.display());
-        let mut agents = vec![Agent { name: "collectord".to_owned(), command }];
-        agents.extend(self.others.iter().cloned());
+    /// The daemon with these flags first, then the others with the same events, as letters.
+    fn agents(&self, flags: &str, letters: &str) -> Vec<Agent> {
+        let mut agents = vec![self.ours(flags)];
+        agents.extend(self.others.iter().map(|agent| agent.about(letters)));
         agents
+    }
+
+    fn ours(&self, flags: &str) -> Agent {
+        let command = format!("{} watch --format json {flags}", self.daemon.display());
+        Agent { name: "collectord".to_owned(), command }
     }
 
     fn load(&self, kind: Kind, count: u64) -> Load {
@@ -43,26 +50,19 @@ impl Bench<'_> {
 
     /// Run time of kernel programs per operation.
     pub(super) fn kernel(&mut self) -> Result<()> {
+        let portable = "--events open --readers portable";
         let loads = [
-            (Kind::Open, 100_000, "--events open"),
-            (Kind::ConnectUdp, 50_000, "--events connect"),
-            (Kind::ConnectRefused, 10_000, "--events connect"),
-            (Kind::Exec, 2_000, "--events exec,exit"),
+            ("kernel open", Kind::Open, 100_000, self.agents("--events open", "o")),
+            ("kernel open, portable", Kind::Open, 100_000, vec![self.ours(portable)]),
+            ("kernel connect-udp", Kind::ConnectUdp, 50_000, self.agents("--events connect", "c")),
+            ("kernel connect-refused", Kind::ConnectRefused, 10_000, self.agents("--events connect", "c")),
+            // With the programs of fork and exit, which no watch is without.
+            ("kernel exec", Kind::Exec, 2_000, self.agents("--events exec,exit", "e")),
         ];
         let _on = Statistics::on()?;
-        for (kind, count, flags) in loads {
+        for (figure, kind, count, agents) in loads {
             let load = self.load(kind, count);
-            let agents = self.agents(flags);
-            self.alternate(&format!("kernel {}", kind.name()), &agents, |running| {
-                let before = running.program_time();
-                load::start(&load)?;
-                let ProgramTime { ns, runs } = running.program_time();
-                let per = |now: u64, before: u64| now.saturating_sub(before) as f64 / count as f64;
-                Ok(vec![
-                    ("bpf_ns_per_operation", per(ns, before.ns)),
-                    ("runs_per_operation", per(runs, before.runs)),
-                ])
-            })?;
+            self.alternate(figure, &agents, |running| program_time(running, &load))?;
         }
         Ok(())
     }
@@ -71,77 +71,60 @@ impl Bench<'_> {
     pub(super) fn filtered(&mut self) -> Result<()> {
         let load = self.load(Kind::Open, 100_000);
         let _on = Statistics::on()?;
-        for (name, flags) in
-            [("told", "--events open"), ("filtered by comm", "--events open --comm nobody-has-it")]
-        {
-            let agents = self.agents(flags);
-            self.alternate(&format!("open {name}"), &agents[..1], |running| {
-                let before = running.program_time().ns;
-                load::start(&load)?;
-                let ns = running.program_time().ns.saturating_sub(before);
-                Ok(vec![("bpf_ns_per_operation", ns as f64 / load.count as f64)])
-            })?;
+        for (figure, flags) in [
+            ("open told", "--events open"),
+            ("open filtered by comm", "--events open --comm nobody-has-it"),
+            ("open filtered by path", "--events open --path-prefix /nowhere/at/all"),
+        ] {
+            let agents = [self.ours(flags)];
+            self.alternate(figure, &agents, |running| program_time(running, &load))?;
         }
         Ok(())
     }
 
     /// CPU time that a collector adds to its machine's work, and its own.
     pub(super) fn cost(&mut self) -> Result<()> {
+        let agents = self.agents(DEFAULT_EVENTS, "oce");
         for (kind, count) in [(Kind::Open, 300_000), (Kind::Getppid, 2_000_000), (Kind::Exec, 2_000)] {
             let load = self.load(kind, count);
-            let agents = self.agents("--events exec,exit,connect,open");
-            let mut bare = Vec::new();
-            self.alternate(&format!("cost {}", kind.name()), &agents, |running| {
-                // Both in one breath, and both with the collector there: stopped, it costs its hooks only.
-                let agent_before = running.cpu_s();
-                let with = load::start(&load)?.cpu_ns_per_operation;
-                running.drain();
-                let agent = (running.cpu_s() - agent_before) / count as f64 * 1e6;
-                bare.push(with);
-                Ok(vec![
-                    ("load_cpu_ns_per_operation", with),
-                    ("agent_cpu_s_per_million", agent),
-                    ("resident_mib", running.resident_mib()),
-                ])
-            })?;
-            let without: Vec<f64> = (0..self.rounds)
-                .map(|_| Ok(load::start(&load)?.cpu_ns_per_operation))
-                .collect::<Result<_>>()?;
-            self.run.note(
+            self.beside_none(
                 &format!("cost {}", kind.name()),
-                "none",
-                &[("load_cpu_ns_per_operation", median(without))],
-            );
+                &agents,
+                || Ok(load::start(&load)?.cpu_ns_per_operation),
+                count,
+            )?;
         }
         Ok(())
     }
 
-    /// What is lost at a rate of opens, and whether the books balance.
+    /// What is lost at a rate of opens, whether the books balance, and how execs fare meanwhile.
     pub(super) fn flood(&mut self, seconds: u64) -> Result<()> {
         for rate in [400_000, 0] {
             let asked = if rate == 0 { "at full speed".to_owned() } else { format!("at {rate}/s") };
             let count = if rate == 0 { 600_000 } else { rate } * seconds / 2;
             let load = Load { threads: 2, rate, ..self.load(Kind::Open, count) };
-            for agent in self.agents("--events exec,exit,connect,open") {
-                let running = agent.start(self.dir, true)?;
+            for agent in self.agents(DEFAULT_EVENTS, "oce") {
+                let running = agent.start(self.dir, Output::Counted)?;
+                let execs = ExecsMeanwhile::start()?;
+                let cpu_before = running.cpu_s();
                 let done = load::start(&load)?;
+                let execs = execs.stop()?;
                 running.drain();
+                let cpu_s = running.cpu_s() - cpu_before;
                 let resident = running.resident_mib();
-                let output = running.output.clone();
-                running.stop()?;
-                let seen = count_lines(&output, FILE_PREFIX)?;
+                let stream = running.stop()?;
                 let mut values = vec![
                     ("rate_per_s", done.rate),
-                    (
-                        "lost_percent",
-                        100.0 * (1.0 - (seen.min(done.operations) as f64 / done.operations as f64)),
-                    ),
+                    ("opens", done.operations as f64),
+                    ("agent_cpu_s_per_million", cpu_s * 1e6 / done.operations as f64),
                     ("resident_mib", resident),
                 ];
                 if agent.name == "collectord" {
-                    values.extend(law(&output)?);
+                    values.extend(stream.law(done.operations, execs)?);
+                } else {
+                    let seen = stream.of_load.min(done.operations) as f64;
+                    values.push(("lost_percent", 100.0 * (1.0 - seen / done.operations as f64)));
                 }
-                fs::remove_file(&output)?;
                 self.run.note(&format!("flood {asked}"), &agent.name, &values);
             }
         }
@@ -151,8 +134,9 @@ impl Bench<'_> {
     /// Opens at full speed into small rings, the daemon stopped twice meanwhile: what is lost must be told.
     pub(super) fn stopped(&mut self, opens: u64) -> Result<()> {
         let load = Load { threads: 2, ..self.load(Kind::Open, opens / 2) };
-        let agent = self.agents("--events exec,exit,open --ring-size file=1MiB").remove(0);
-        let running = agent.start(self.dir, true)?;
+        let agent = self.ours("--events exec,exit,open --ring-size file=1MiB");
+        let running = agent.start(self.dir, Output::Counted)?;
+        let execs = ExecsMeanwhile::start()?;
         let worker = thread::spawn(move || load::start(&load));
         for _ in 0..2 {
             thread::sleep(Duration::from_secs(1));
@@ -161,53 +145,112 @@ impl Bench<'_> {
             running.signal(Signal::SIGCONT)?;
         }
         let done = worker.join().map_err(|_| anyhow::anyhow!("the load panicked"))??;
+        let execs = execs.stop()?;
         running.drain();
-        let output = running.output.clone();
-        running.stop()?;
+        let stream = running.stop()?;
         let mut values = vec![("opens", done.operations as f64), ("rate_per_s", done.rate)];
-        values.extend(law(&output)?);
-        fs::remove_file(&output)?;
+        values.extend(stream.law(done.operations, execs)?);
         self.run.note("law, daemon stopped twice", &agent.name, &values);
         Ok(())
     }
 
-    /// Time from the hook to the line on a pipe, at 200 opens a second; and what the daemon costs when idle.
+    /// Time from the hook to the line on a pipe, at 200 opens a second; and what a collector costs when idle.
     pub(super) fn latency(&mut self) -> Result<()> {
         let load = Load { rate: 200, ..self.load(Kind::Open, 1000) };
-        let command =
-            format!("{} watch --format json --events exec,exit,connect,open", self.daemon.display());
-        let mut child = Command::new("sh")
-            .args(["-c", &format!("exec {command}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("failed to start {command}"))?;
-        let stdout = child.stdout.take().context("a piped command has no standard output")?;
-        let (send, receive) = mpsc::channel();
-        let reader = thread::spawn(move || read_latencies(stdout, &send));
-        thread::sleep(Duration::from_secs(2));
-        let loaded = load::start(&load);
+        let agent = self.ours(DEFAULT_EVENTS);
+        let running = agent.start(self.dir, Output::Counted)?;
+        let before = running.cpu_s();
+        load::start(&load)?;
+        let core_percent = (running.cpu_s() - before) / 5.0 * 100.0;
         thread::sleep(Duration::from_millis(500));
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
-        child.wait()?;
-        reader.join().map_err(|_| anyhow::anyhow!("the reader of the latencies panicked"))??;
-        loaded?;
-        let mut latencies: Vec<f64> = receive.try_iter().collect();
-        latencies.sort_by(f64::total_cmp);
-        let at = |part: usize| latencies.get(latencies.len() * part / 100).copied().unwrap_or(f64::NAN);
-        let values = [("events", latencies.len() as f64), ("p50_ms", at(50)), ("p99_ms", at(99))];
-        self.run.note("latency at 200/s", "collectord", &values);
-        for agent in self.agents("--events exec,exit,connect,open") {
-            let running = agent.start(self.dir, false)?;
+        let stream = running.stop()?;
+        let values = [
+            ("events", stream.open_ms.len() as f64),
+            ("p50_ms", percentile(&stream.open_ms, 50)),
+            ("p99_ms", percentile(&stream.open_ms, 99)),
+            ("core_percent", core_percent),
+        ];
+        self.run.note("latency at 200/s", &agent.name, &values);
+        for agent in self.agents(DEFAULT_EVENTS, "oce") {
+            let running = agent.start(self.dir, Output::Discarded)?;
             let before = running.cpu_s();
             thread::sleep(Duration::from_secs(10));
             let percent = (running.cpu_s() - before) * 10.0;
-            self.run.note(
-                "idle",
-                &agent.name,
-                &[("core_percent", percent), ("resident_mib", running.resident_mib())],
-            );
+            let values = [("core_percent", percent), ("resident_mib", running.resident_mib())];
+            self.run.note("idle", &agent.name, &values);
             running.stop()?;
+        }
+        Ok(())
+    }
+
+    /// A load like a build's: compilers, a shell's short commands, files looked at.
+    pub(super) fn build(&mut self) -> Result<()> {
+        let agents = self.agents(DEFAULT_EVENTS, "oce");
+        let dir = self.dir.join("build");
+        build_like(&dir).context("the build-like load")?;
+        self.beside_none("build", &agents, || Ok(build_like(&dir)? * 1e9), 1)
+    }
+
+    /// What an event costs among more and more live processes.
+    pub(super) fn growth(&mut self) -> Result<()> {
+        let load = self.load(Kind::Open, 200_000);
+        let agents = [self.ours(DEFAULT_EVENTS)];
+        for processes in [100, 10_000, 100_000] {
+            let figure = format!("growth {processes} processes");
+            let _sleepers = match Sleepers::start(processes) {
+                Ok(sleepers) => sleepers,
+                Err(error) => {
+                    println!("{figure}: skipped, {error:#}");
+                    continue;
+                }
+            };
+            let _on = Statistics::on()?;
+            self.alternate(&figure, &agents, |running| {
+                let cpu_before = running.cpu_s();
+                let mut values = program_time(running, &load)?;
+                running.drain();
+                let cpu_s = running.cpu_s() - cpu_before;
+                values.push(("agent_cpu_s_per_million", cpu_s * 1e6 / load.count as f64));
+                values.push(("resident_mib", running.resident_mib()));
+                Ok(values)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Rounds of no collector and of each one after the other: what each adds to a load's CPU time, and its own.
+    fn beside_none(
+        &mut self,
+        figure: &str,
+        agents: &[Agent],
+        load_cpu_ns: impl Fn() -> Result<f64>,
+        count: u64,
+    ) -> Result<()> {
+        let mut bare = Vec::new();
+        let mut rounds: Vec<Vec<Values>> = vec![Vec::new(); agents.len()];
+        for _ in 0..self.rounds {
+            let without = load_cpu_ns()?;
+            bare.push(vec![("load_cpu_ns", without)]);
+            for (agent, rounds) in agents.iter().zip(&mut rounds) {
+                let running = agent.start(self.dir, Output::Discarded)?;
+                let agent_before = running.cpu_s();
+                let with = load_cpu_ns()?;
+                running.drain();
+                let agent_s = running.cpu_s() - agent_before;
+                rounds.push(vec![
+                    ("load_cpu_ns", with),
+                    ("added_ns", with - without),
+                    ("added_percent", 100.0 * (with / without - 1.0)),
+                    ("agent_cpu_s_per_million", agent_s / count as f64 * 1e6),
+                    ("agent_percent_of_load", 100.0 * agent_s * 1e9 / (without * count as f64)),
+                    ("resident_mib", running.resident_mib()),
+                ]);
+                running.stop()?;
+            }
+        }
+        self.run.note(figure, NONE, &medians(&bare));
+        for (agent, rounds) in agents.iter().zip(rounds) {
+            self.run.note(figure, &agent.name, &medians(&rounds));
         }
         Ok(())
     }
@@ -217,27 +260,35 @@ impl Bench<'_> {
         &mut self,
         figure: &str,
         agents: &[Agent],
-        mut measure: impl FnMut(&Running) -> Result<Vec<(&'static str, f64)>>,
+        measure: impl Fn(&Running) -> Result<Values>,
     ) -> Result<()> {
-        let mut values: Vec<Vec<Vec<(&str, f64)>>> = vec![Vec::new(); agents.len()];
+        let mut rounds: Vec<Vec<Values>> = vec![Vec::new(); agents.len()];
         for _ in 0..self.rounds {
-            for (agent, values) in agents.iter().zip(&mut values) {
-                let running = agent.start(self.dir, false)?;
-                values.push(measure(&running)?);
+            for (agent, rounds) in agents.iter().zip(&mut rounds) {
+                let running = agent.start(self.dir, Output::Discarded)?;
+                rounds.push(measure(&running)?);
                 running.stop()?;
             }
         }
-        for (agent, rounds) in agents.iter().zip(values) {
-            let names: Vec<&str> = rounds.first().into_iter().flatten().map(|(name, _)| *name).collect();
-            let medians: Vec<(&str, f64)> = names
-                .iter()
-                .enumerate()
-                .map(|(at, name)| (*name, median(rounds.iter().map(|round| round[at].1).collect())))
-                .collect();
-            self.run.note(figure, &agent.name, &medians);
+        for (agent, rounds) in agents.iter().zip(rounds) {
+            self.run.note(figure, &agent.name, &medians(&rounds));
         }
         Ok(())
     }
+}
+
+/// Run time of a collector's programs for each operation of a load.
+fn program_time(running: &Running, load: &Load) -> Result<Values> {
+    let before = running.program_time();
+    load::start(load)?;
+    let ProgramTime { ns, runs } = running.program_time();
+    let per = |now: u64, before: u64| now.saturating_sub(before) as f64 / load.count as f64;
+    Ok(vec![("bpf_ns_per_operation", per(ns, before.ns)), ("runs_per_operation", per(runs, before.runs))])
+}
+
+fn medians(rounds: &[Values]) -> Values {
+    let names = rounds.first().into_iter().flatten().map(|(name, _)| *name).enumerate();
+    names.map(|(at, name)| (name, median(rounds.iter().map(|round| round[at].1).collect()))).collect()
 }
 
 /// The kernel's run-time statistics, on as long as this lives.
@@ -258,64 +309,4 @@ impl Drop for Statistics {
             eprintln!("failed to restore {STATISTICS}: {error}");
         }
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn count_lines(path: &Path, text: &str) -> Result<u64> {
-    let mut count = 0;
-    for line in BufReader::new(File::open(path)?).split(b'\n') {
-        count += u64::from(line?.windows(text.len()).any(|window| window == text.as_bytes()));
-    }
-    Ok(count)
-}
-
-/// The file class's books from the summary, and the losses told in the stream.
-fn law(path: &Path) -> Result<Vec<(&'static str, f64)>> {
-    let (mut told, mut summary) = (0, None);
-    for line in BufReader::new(File::open(path)?).split(b'\n') {
-        let line = line?;
-        if line.starts_with(br#"{"event":"loss""#) {
-            let loss: Value = serde_json::from_slice(&line)?;
-            if loss["class"] == "file" && loss["reason"] != "missed" {
-                told += loss["count"].as_u64().unwrap_or(0);
-            }
-        } else if line.starts_with(br#"{"event":"summary""#) {
-            summary = Some(serde_json::from_slice::<Value>(&line)?);
-        }
-    }
-    let Some(summary) = summary else { bail!("{} has no summary", path.display()) };
-    let books = &summary["classes"]["file"];
-    let number = |key: &str| books[key].as_u64().unwrap_or(0);
-    let dropped: u64 =
-        books["dropped"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
-    let parts = ["delivered", "filtered", "internal", "merged", "pending"].map(number).iter().sum::<u64>();
-    let lost_execs = summary["classes"]["process"]["dropped"].as_object().into_iter().flatten();
-    Ok(vec![
-        ("generated", number("generated") as f64),
-        ("dropped", dropped as f64),
-        ("told_lost", told as f64),
-        ("unaccounted", number("generated") as f64 - (parts + dropped) as f64),
-        ("process_events_lost", lost_execs.filter_map(|(_, n)| n.as_u64()).sum::<u64>() as f64),
-    ])
-}
-
-/// Milliseconds from the hook to here, for each open of the load.
-fn read_latencies(stdout: impl std::io::Read, send: &mpsc::Sender<f64>) -> Result<()> {
-    for line in BufReader::new(stdout).split(b'\n') {
-        let line = line?;
-        let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
-        let now_ns = now.tv_sec() * 1_000_000_000 + now.tv_nsec();
-        let text = String::from_utf8_lossy(&line);
-        if !text.contains(FILE_PREFIX) || !text.starts_with(r#"{"event":"open""#) {
-            continue;
-        }
-        let Some((_, rest)) = text.split_once(r#""ktime_ns":"#) else { continue };
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-        let _ = send.send((now_ns - digits.parse::<i64>()?) as f64 / 1e6);
-    }
-    Ok(())
 }

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const FILES: u64 = 16;
 /// What their names begin with, so that their events can be counted.
 pub(super) const FILE_PREFIX: &str = "bench_load_";
+/// An argument of every program that is started, so that its event can be counted.
+pub(super) const EXEC_MARK: &str = "bench_exec";
 /// A paced thread looks at the clock after this many operations.
 const PACE_STEP: u64 = 16;
 
@@ -166,7 +168,7 @@ fn operation(kind: Kind, paths: &[PathBuf], done: u64, udp: &UdpSocket, closed_p
             }
         }
         Kind::Exec => {
-            let status = Command::new("/bin/true").args(["bench", "argument"]).status()?;
+            let status = Command::new("/bin/true").args([EXEC_MARK, "argument"]).status()?;
             if !status.success() {
                 bail!("/bin/true ended with {status}");
             }

@@ -1,5 +1,6 @@
 //! What was measured: as a table, as JSON, kept, and compared with the last run that was kept.
 
+use super::targets;
 use crate::exec;
 use crate::repo::Repo;
 use anyhow::{Context, Result};
@@ -52,11 +53,15 @@ impl Run {
     }
 
     /// Notes a figure and prints it at once: a run takes minutes.
-    pub(super) fn note(&mut self, figure: &str, agent: &str, values: &[(&str, f64)]) {
+    pub(super) fn note(&mut self, figure: &str, agent: &str, values: &[(impl AsRef<str>, f64)]) {
         let figure = Figure {
             figure: figure.to_owned(),
             agent: agent.to_owned(),
-            values: values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            values: values
+                .iter()
+                .filter(|(_, value)| value.is_finite())
+                .map(|(name, value)| (name.as_ref().to_owned(), *value))
+                .collect(),
         };
         println!("{}", figure.line(None));
         self.figures.push(figure);
@@ -65,22 +70,25 @@ impl Run {
     /// Writes the run down, compares it with the last kept one, and keeps it if asked to.
     pub(super) fn finish(&self, repo: &Repo, keep: bool) -> Result<()> {
         let kept = repo.path(KEPT);
-        let before: Option<Self> = fs::read_to_string(&kept)
-            .ok()
-            .and_then(|text| text.lines().last().and_then(|line| serde_json::from_str(line).ok()));
+        let text = fs::read_to_string(&kept).unwrap_or_default();
+        let kept_runs: Vec<Self> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         println!(
             "\nkernel {}, commit {}, {} CPUs, median of {} rounds",
             self.kernel, self.commit, self.cpus, self.rounds
         );
-        if let Some(before) = &before {
+        if let Some(last) = kept_runs.last() {
             println!(
-                "in brackets: the kept run of {} (kernel {}, commit {})",
-                before.date, before.kernel, before.commit
+                "in brackets: the last kept run that has the figure; the last of all is of {} (kernel {}, commit {})",
+                last.date, last.kernel, last.commit
             );
         }
         for figure in &self.figures {
             let same = |other: &&Figure| other.figure == figure.figure && other.agent == figure.agent;
-            println!("{}", figure.line(before.as_ref().and_then(|before| before.figures.iter().find(same))));
+            println!("{}", figure.line(kept_runs.iter().rev().find_map(|run| run.figures.iter().find(same))));
+        }
+        println!("\ntargets:");
+        for line in targets::lines(&self.figures) {
+            println!("{line}");
         }
         let line = serde_json::to_string(self)?;
         let last = repo.target.join(LAST);
