@@ -1,6 +1,6 @@
 //! Which capabilities the hooks need, and which of them this process has.
 
-use crate::kernel::TRACEFS;
+use crate::kernel::{Refusal, TRACEFS};
 use caps::{CapSet, Capability};
 use collector_common::{Hook, Rung};
 use std::path::Path;
@@ -48,31 +48,41 @@ const NEEDS: [Need; 4] = [
 
 /// A capability that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct MissingCapability {
-    pub(super) name: &'static str,
-    pub(super) what_for: &'static str,
+pub(crate) struct MissingCapability {
+    pub(crate) name: &'static str,
+    pub(crate) what_for: &'static str,
 }
 
 impl Need {
-    fn is_of(&self, hook: Hook) -> bool {
-        self.rung.is_none_or(|rung| rung == hook.rung())
+    /// Whether one of these hooks needs it; what every hook needs, loading needs already.
+    fn is_of(&self, hooks: &[Hook]) -> bool {
+        self.rung.is_none_or(|rung| hooks.iter().any(|hook| rung == hook.rung()))
     }
 }
 
 /// The capabilities that some hook of the object needs, whether they are there or not.
-pub(super) fn needed() -> Vec<&'static str> {
-    let of_a_hook = |need: &&Need| Hook::ALL.iter().any(|&hook| need.is_of(hook));
-    NEEDS.iter().filter(of_a_hook).map(|need| need.name).collect()
+pub(crate) fn needed() -> Vec<&'static str> {
+    NEEDS.iter().filter(|need| need.is_of(Hook::ALL)).map(|need| need.name).collect()
 }
 
-/// What these hooks need and this process lacks.
-pub(super) fn missing(hooks: impl IntoIterator<Item = Hook>) -> Vec<MissingCapability> {
+/// What loading and these hooks need and this process lacks.
+pub(crate) fn missing(hooks: impl IntoIterator<Item = Hook>) -> Vec<MissingCapability> {
     let hooks: Vec<Hook> = hooks.into_iter().collect();
     NEEDS
         .iter()
-        .filter(|need| hooks.iter().any(|&hook| need.is_of(hook)) && !is_met(need))
+        .filter(|need| need.is_of(&hooks) && !is_met(need))
         .map(|need| MissingCapability { name: need.name, what_for: need.what_for })
         .collect()
+}
+
+/// The capabilities for lack of which the kernel refused something of this hook's, or what all hooks need; none where
+/// something else stands in the way.
+pub(crate) fn missing_where_refused(refusal: &Refusal, hook: Option<Hook>) -> Vec<&'static str> {
+    // A tracefs that may not be read looks like none.
+    if refusal.is_permission() || hook.is_some_and(|hook| hook.rung() == Rung::Tracepoint) {
+        return missing(hook).iter().map(|missing| missing.name).collect();
+    }
+    Vec::new()
 }
 
 fn is_met(need: &Need) -> bool {
@@ -89,7 +99,7 @@ fn is_readable(folder: &str) -> bool {
 }
 
 /// How these capabilities are given to the daemon.
-pub(super) fn cure(missing: &[MissingCapability]) -> String {
+pub(crate) fn cure(missing: &[MissingCapability]) -> String {
     let names: Vec<&str> = missing.iter().map(|missing| missing.name).collect();
     let all = needed();
     let program =
@@ -105,6 +115,17 @@ pub(super) fn cure(missing: &[MissingCapability]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_capability_is_needed_by_the_hooks_of_its_rung() {
+        let needs = |hooks: &[Hook]| -> Vec<_> {
+            NEEDS.iter().filter(|need| need.is_of(hooks)).map(|need| need.name).collect()
+        };
+        assert_eq!(needs(&[]), ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(needs(&[Hook::Exec, Hook::TcpEnd]), ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(needs(&[Hook::Openat]), ["CAP_BPF", "CAP_PERFMON", "CAP_DAC_READ_SEARCH"]);
+        assert_eq!(needs(&[Hook::SendMsg6]), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]);
+    }
 
     #[test]
     fn what_every_hook_needs_is_named_first() {
