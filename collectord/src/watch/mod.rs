@@ -14,7 +14,6 @@ use crate::terminal;
 use args::Format;
 use collector_core::{Collector, CollectorConfig, EndReason, EventSink, JsonLinesSink, RunReport};
 use compact::CompactSink;
-use std::io::IsTerminal;
 use std::time::Duration;
 
 /// Events that may wait between the reader and the output.
@@ -73,8 +72,7 @@ async fn collect(sources: Vec<KernelSource>, args: &WatchArgs) -> anyhow::Result
 
 fn sink(args: &WatchArgs) -> Box<dyn EventSink> {
     let stdout = tokio::io::stdout();
-    let terminal = std::io::stdout().is_terminal();
-    match args.format.unwrap_or(if terminal { Format::Compact } else { Format::Json }) {
+    match args.format() {
         Format::Json => Box::new(JsonLinesSink::new("stdout", stdout)),
         Format::Compact => {
             let width = if args.wide { || None } else { terminal::columns };
