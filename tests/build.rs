@@ -8,8 +8,23 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const SOURCES: [&str; 9] =
-    ["actor.c", "connects.c", "hooks.c", "opens.c", "places.c", "spawn.c", "ends.c", "spaces.c", "uring.c"];
+const SOURCES: [&str; 15] = [
+    "actor.c",
+    "cases.c",
+    "compat.c",
+    "connects.c",
+    "ends.c",
+    "far.c",
+    "hooks.c",
+    "mixed.c",
+    "opens.c",
+    "places.c",
+    "spaces.c",
+    "spawn.c",
+    "terminal.c",
+    "uring.c",
+    "ways.c",
+];
 const FLAGS: [&str; 8] =
     ["-std=gnu11", "-static", "-O1", "-g0", "-Wall", "-Wextra", "-Werror=implicit", "-pthread"];
 

@@ -18,6 +18,7 @@ mod heap;
 pub mod host;
 pub mod kernel;
 pub mod memlock;
+mod privileges;
 pub mod programs;
 pub mod snapshot;
 pub mod source;

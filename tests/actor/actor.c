@@ -32,6 +32,12 @@ uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+pid_t own_pid(void)
+{
+    char text[16] = "";
+    return readlink("/proc/self", text, sizeof text - 1) > 0 ? (pid_t)strtol(text, NULL, 10) : getpid();
+}
+
 long number(const char *text, long max)
 {
     char *end;
@@ -167,6 +173,7 @@ static const struct {
     {"pidns", 1, do_pidns, "PATH ARGS..   as pid 1 of a pid namespace"},
     {"loginuid", 1, do_loginuid, "UID -- COMMAND.."},
     {"dropcap", 1, do_dropcap, "NUMBER.. -- COMMAND..   without these capabilities"},
+    {"uid-caps", 1, do_uid_caps, "UID NUMBER.. -- COMMAND..   as that user with these capabilities alone"},
     {"memlock", 1, do_memlock, "BYTES -- COMMAND..   with that memlock limit"},
     {"nobtf", 0, do_nobtf, "-- COMMAND..   without /sys/kernel/btf"},
     {"notracefs", 0, do_notracefs, "-- COMMAND..   with no tracefs mounted"},
@@ -195,6 +202,25 @@ static const struct {
     {"uring", 1, do_uring, "N   through io_uring, half of them by its workers"},
     {"uring-udp", 1, do_uring_udp, "N   UDP sockets of each family, through io_uring, half of them by its workers"},
     {"datagrams", 1, do_datagrams, "N   sockets that send to two addresses each, by sendto, sendmsg and sendmmsg"},
+    {"unbound", 1, do_unbound, "N   of each family, by sockets that were not bound before"},
+    {"mptcp", 1, do_mptcp, "N   by multipath TCP"},
+    {"unix-types", 1, do_unix_types, "N   datagram and packet sockets, every other to nobody"},
+    {"unix-names", 1, do_unix_names, "NAME..   to nobody, as a path and as an abstract name, told by number"},
+    {"families", 0, do_families, "netlink, and vsock where there is any"},
+    {"uring-polled", 1, do_uring_polled, "N   through io_uring, by its polling thread"},
+    {"fastopen-ways", 2, do_fastopen_ways, "N sendto|connect   TCP Fast Open of both families with cookies, a third refused"},
+    {"ia32-refused", 1, do_ia32_refused, "N   32-bit calls that are refused"},
+    {"dropped", 1, do_dropped, "N   of each family and one more in a network that drops packets"},
+    {"nobody-there", 1, do_nobody_there, "N   of each family and one more to an address that nobody has"},
+    {"no-route", 1, do_no_route, "N   of each way to have none"},
+    {"terminal", 3, do_terminal, "COLUMNS -- COMMAND..   in a terminal of its own, its pid told first"},
+    {"open-cases", 1, do_open_cases, "DIR   without a name, through another's root, in a pid namespace"},
+    {"pidns-connect", 0, do_pidns_connect, "one that is refused, in a pid namespace"},
+    {"raced-opens", 2, do_raced_opens, "DIR N   of a name that a thread changes meanwhile"},
+    {"open-failures", 1, do_open_failures, "DIR   each kind of failure, each told"},
+    {"exec-failures", 1, do_exec_failures, "DIR   each kind of failure, each told"},
+    {"exec-nowhere", 1, do_exec_nowhere, "PATH ARGS..   where nothing is"},
+    {"exec32", 1, do_exec32, "PATH ARGS..   by a 32-bit call"},
     {"double-hook", 2, do_double_hook, "NAME MS   a further program of that name at that tracepoint, so long"},
     {"probe-bpf", 1, do_probe_bpf, "map|attach   whether this task may use BPF here"},
 };

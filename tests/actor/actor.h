@@ -29,6 +29,8 @@ void refused(const char *call) __attribute__((noreturn));
 void broken(const char *what) __attribute__((noreturn));
 
 uint64_t now_ns(void);
+/* This process in the namespace of /proc, also from inside of another. */
+pid_t own_pid(void);
 long number(const char *text, long max);
 
 /* Waits for a child, reading its start from /proc while it is a zombie. */
@@ -42,9 +44,20 @@ void copy_into(const char *path, int fd);
 /* The text in a page that a forked child has not touched. */
 char *cold(const char *text);
 
-/* One line about an open that came out well, whose descriptor is then closed; about one that failed with `errno`. */
+/* One line about an open that came out well; and then its descriptor is closed; about one that failed with `errno`. */
+void tell_opened(const char *kind, const char *path, const char *requested, long fd, int created);
 void tell_open(const char *kind, const char *path, const char *requested, long fd, int created);
 void tell_failed(const char *kind, const char *requested, long result);
+
+/* The calls themselves: the C library may make others of them. */
+int open_(const char *path, int flags);
+int creat_(const char *path, int mode);
+long openat2_(int dir, const char *path, uint64_t flags, uint64_t mode);
+long open_by_handle(int dir, const char *path, int flags);
+
+/* A call of 32 bits, whose pointers have as many; 64 KiB for what they point to, NULL where there are no such calls. */
+long call32(long number, long a, long b, long c);
+void *low_memory(void);
 
 /* A ring of io_uring. */
 struct ring {
@@ -93,6 +106,7 @@ SUBCOMMAND(do_ns);
 SUBCOMMAND(do_pidns);
 SUBCOMMAND(do_loginuid);
 SUBCOMMAND(do_dropcap);
+SUBCOMMAND(do_uid_caps);
 SUBCOMMAND(do_memlock);
 SUBCOMMAND(do_nobtf);
 SUBCOMMAND(do_notracefs);
@@ -109,6 +123,25 @@ SUBCOMMAND(do_ia32_udp);
 SUBCOMMAND(do_datagrams);
 SUBCOMMAND(do_uring);
 SUBCOMMAND(do_uring_udp);
+SUBCOMMAND(do_terminal);
+SUBCOMMAND(do_unbound);
+SUBCOMMAND(do_mptcp);
+SUBCOMMAND(do_unix_types);
+SUBCOMMAND(do_unix_names);
+SUBCOMMAND(do_families);
+SUBCOMMAND(do_uring_polled);
+SUBCOMMAND(do_fastopen_ways);
+SUBCOMMAND(do_ia32_refused);
+SUBCOMMAND(do_dropped);
+SUBCOMMAND(do_nobody_there);
+SUBCOMMAND(do_no_route);
+SUBCOMMAND(do_open_cases);
+SUBCOMMAND(do_pidns_connect);
+SUBCOMMAND(do_raced_opens);
+SUBCOMMAND(do_open_failures);
+SUBCOMMAND(do_exec_failures);
+SUBCOMMAND(do_exec_nowhere);
+SUBCOMMAND(do_exec32);
 SUBCOMMAND(do_opens);
 SUBCOMMAND(do_failed_opens);
 SUBCOMMAND(do_failed_execs);

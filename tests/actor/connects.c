@@ -2,6 +2,7 @@
  * where somebody accepted it, only after the accepted peer was the same.
  */
 #include "actor.h"
+#include "net.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,22 +18,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CALL_MAX_MS = 20000, ATTEMPTS_MAX = 1000 };
+enum { CALL_MAX_MS = 20000 };
 
-union address {
-    struct sockaddr any;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-    struct sockaddr_un un;
-};
-
-static socklen_t loopback(int family, int mapped, union address *to)
+socklen_t net_loopback(int family, int mapped, union address *to)
 {
     memset(to, 0, sizeof *to);
     to->any.sa_family = (sa_family_t)family;
@@ -45,10 +38,10 @@ static socklen_t loopback(int family, int mapped, union address *to)
 }
 
 /* A socket bound to a loopback address and a port of the kernel's choice, which `at` then has. */
-static int bound(int family, int type, int mapped, union address *at)
+int net_bound(int family, int type, int mapped, union address *at)
 {
     int fd = socket(family, type | SOCK_CLOEXEC, 0);
-    socklen_t len = loopback(family, mapped, at);
+    socklen_t len = net_loopback(family, mapped, at);
     if (fd < 0)
         refused("socket");
     if (bind(fd, &at->any, len) < 0)
@@ -58,15 +51,15 @@ static int bound(int family, int type, int mapped, union address *at)
     return fd;
 }
 
-static int listening(int family, int mapped, union address *at)
+int net_listening(int family, int mapped, union address *at)
 {
-    int fd = bound(family, SOCK_STREAM, mapped, at);
+    int fd = net_bound(family, SOCK_STREAM, mapped, at);
     if (listen(fd, 128) < 0)
         broken("listen");
     return fd;
 }
 
-static socklen_t size_of(const union address *at)
+socklen_t net_size(const union address *at)
 {
     return at->any.sa_family == AF_INET ? sizeof at->in : sizeof at->in6;
 }
@@ -85,27 +78,27 @@ static void show(const union address *at, char *text, size_t size)
 }
 
 /* One attempt: `error` is what the call failed with; `later` how a pending one ended, or "". */
-static void told(const char *family, const char *protocol, const char *local, const char *remote, int error,
+void net_told(const char *family, const char *protocol, const char *local, const char *remote, int error,
                  const char *later)
 {
     dprintf(1,
             "{\"act\":\"connect\",\"pid\":%d,\"family\":\"%s\",\"protocol\":\"%s\",\"local\":\"%s\",\"remote\":\"%s\","
             "\"errno\":%d,\"later\":\"%s\"}\n",
-            getpid(), family, protocol, local, remote, error, later);
+            own_pid(), family, protocol, local, remote, error, later);
 }
 
-static void tell(const char *protocol, const union address *local, const union address *remote, int error,
+void net_tell(const char *protocol, const union address *local, const union address *remote, int error,
                  const char *later)
 {
     char from[80] = "", to[80];
     if (local)
         show(local, from, sizeof from);
     show(remote, to, sizeof to);
-    told(remote->any.sa_family == AF_INET ? "inet" : "inet6", protocol, from, to, error, later);
+    net_told(remote->any.sa_family == AF_INET ? "inet" : "inet6", protocol, from, to, error, later);
 }
 
 /* Accepts, and holds the peer against the address that the caller's socket had. */
-static void accepted(int listener, const union address *caller)
+void net_accepted(int listener, const union address *caller)
 {
     union address peer;
     socklen_t len = sizeof peer;
@@ -121,27 +114,28 @@ static void accepted(int listener, const union address *caller)
 }
 
 /* Waits until a pending attempt is decided, and completes it with a second call, which is no attempt. */
-static const char *decided(int fd, const union address *to)
+const char *net_decided(int fd, const union address *to)
 {
     struct pollfd wait = {.fd = fd, .events = POLLOUT};
     int error;
     socklen_t len = sizeof error;
     if (poll(&wait, 1, CALL_MAX_MS) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         broken("poll");
-    if (error == 0 && connect(fd, &to->any, size_of(to)) < 0 && errno != EISCONN)
+    if (error == 0 && connect(fd, &to->any, net_size(to)) < 0 && errno != EISCONN)
         broken("second connect");
-    return error == 0 ? "ok" : error == ECONNREFUSED ? "refused" : error == ETIMEDOUT ? "timeout" : "error";
+    return error == 0 ? "ok" : error == ECONNREFUSED ? "refused" : error == ETIMEDOUT ? "timeout"
+           : error == EHOSTUNREACH || error == ENETUNREACH ? "unreachable" : "error";
 }
 
 static void tcp(int family, int mapped, int nonblocking, int listener, const union address *to)
 {
     union address local;
-    int fd = bound(family, SOCK_STREAM | (nonblocking ? SOCK_NONBLOCK : 0), mapped, &local);
-    int error = connect(fd, &to->any, size_of(to)) < 0 ? errno : 0;
-    const char *later = error == EINPROGRESS ? decided(fd, to) : "";
+    int fd = net_bound(family, SOCK_STREAM | (nonblocking ? SOCK_NONBLOCK : 0), mapped, &local);
+    int error = connect(fd, &to->any, net_size(to)) < 0 ? errno : 0;
+    const char *later = error == EINPROGRESS ? net_decided(fd, to) : "";
     if (error == 0 || strcmp(later, "ok") == 0)
-        accepted(listener, &local);
-    tell("tcp", &local, to, error, later);
+        net_accepted(listener, &local);
+    net_tell("tcp", &local, to, error, later);
     close(fd);
 }
 
@@ -149,10 +143,10 @@ static void udp(int family)
 {
     union address at, local;
     socklen_t len = sizeof local;
-    int other = bound(family, SOCK_DGRAM, 0, &at), fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, &at.any, size_of(&at)) < 0 || getsockname(fd, &local.any, &len) < 0)
+    int other = net_bound(family, SOCK_DGRAM, 0, &at), fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, &at.any, net_size(&at)) < 0 || getsockname(fd, &local.any, &len) < 0)
         broken("connecting a datagram socket");
-    tell("udp", &local, &at, 0, "");
+    net_tell("udp", &local, &at, 0, "");
     close(fd);
     close(other);
 }
@@ -169,7 +163,7 @@ static void unix_socket(const char *name, int abstract, int listens)
             broken("a unix listener");
     }
     int error = connect(fd, &at.any, len) < 0 ? errno : 0;
-    told("unix", "stream", "", name, error, "");
+    net_told("unix", "stream", "", name, error, "");
     close(fd);
     if (listens) {
         close(listener);
@@ -189,8 +183,8 @@ int do_connects(int argc, char **argv)
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         union address open, closed;
         int family = kinds[k].family, mapped = kinds[k].mapped;
-        int listener = listening(family, mapped, &open);
-        int silent = bound(family, SOCK_STREAM, mapped, &closed);
+        int listener = net_listening(family, mapped, &open);
+        int silent = net_bound(family, SOCK_STREAM, mapped, &closed);
         for (long i = 0; i < rounds; i++) {
             for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
                 tcp(family, mapped, nonblocking, listener, &open);
@@ -212,7 +206,7 @@ int do_connects(int argc, char **argv)
 }
 
 /* A network of its own, with a loopback alone. */
-static void own_network(void)
+void net_own(void)
 {
     if (unshare(CLONE_NEWNET) < 0)
         refused("unshare");
@@ -227,7 +221,7 @@ int do_unreachable(int argc, char **argv)
 {
     (void)argc;
     long times = number(argv[1], ATTEMPTS_MAX);
-    own_network();
+    net_own();
     struct rtentry route = {.rt_flags = RTF_UP | RTF_HOST | RTF_REJECT};
     struct sockaddr_in *to = (struct sockaddr_in *)&route.rt_dst;
     union address at = {.in = {.sin_family = AF_INET, .sin_port = htons(80)}};
@@ -242,7 +236,7 @@ int do_unreachable(int argc, char **argv)
         int fd = socket(AF_INET, SOCK_STREAM | (i % 2 ? SOCK_NONBLOCK : 0) | SOCK_CLOEXEC, 0);
         if (connect(fd, &at.any, sizeof at.in) == 0)
             broken("an unreachable address was reached");
-        tell("tcp", NULL, &at, errno, "");
+        net_tell("tcp", NULL, &at, errno, "");
         close(fd);
     }
     return 0;
@@ -253,7 +247,7 @@ static int deaf(union address *at)
 {
     struct sock_filter none[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
     struct sock_fprog filter = {.len = 1, .filter = none};
-    int fd = listening(AF_INET, 0, at);
+    int fd = net_listening(AF_INET, 0, at);
     if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) < 0)
         refused("SO_ATTACH_FILTER");
     return fd;
@@ -272,21 +266,21 @@ int do_timeouts(int argc, char **argv)
     long times = number(argv[1], ATTEMPTS_MAX);
     int one = 1;
     union address at, local;
-    own_network();
+    net_own();
     deaf(&at);
     for (long i = 0; i < times; i++) {
-        fds[i] = bound(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0, &locals[i]);
+        fds[i] = net_bound(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0, &locals[i]);
         setsockopt(fds[i], IPPROTO_TCP, TCP_SYNCNT, &one, sizeof one);
         if (connect(fds[i], &at.any, sizeof at.in) == 0 || errno != EINPROGRESS)
             broken("connect to nobody");
     }
-    int fd = bound(AF_INET, SOCK_STREAM, 0, &local);
+    int fd = net_bound(AF_INET, SOCK_STREAM, 0, &local);
     setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &one, sizeof one);
     if (connect(fd, &at.any, sizeof at.in) == 0 || errno != ETIMEDOUT)
         broken("a blocking connect to nobody");
-    tell("tcp", &local, &at, ETIMEDOUT, "");
+    net_tell("tcp", &local, &at, ETIMEDOUT, "");
     for (long i = 0; i < times; i++)
-        tell("tcp", &locals[i], &at, EINPROGRESS, decided(fds[i], &at));
+        net_tell("tcp", &locals[i], &at, EINPROGRESS, net_decided(fds[i], &at));
     return 0;
 }
 
@@ -297,18 +291,18 @@ int do_interrupted(int argc, char **argv)
     struct sigaction action = {.sa_handler = nothing};
     int one = 1;
     union address at, local;
-    own_network();
+    net_own();
     deaf(&at);
-    int fd = bound(AF_INET, SOCK_STREAM, 0, &local);
+    int fd = net_bound(AF_INET, SOCK_STREAM, 0, &local);
     setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &one, sizeof one);
     sigaction(SIGALRM, &action, NULL);
     ualarm(100000, 0);
     if (connect(fd, &at.any, sizeof at.in) == 0 || errno != EINTR)
         broken("an interrupted connect");
     /* It goes on by itself. */
-    if (strcmp(decided(fd, &at), "timeout") != 0)
+    if (strcmp(net_decided(fd, &at), "timeout") != 0)
         broken("an interrupted connect that is not timed out");
-    tell("tcp", &local, &at, ETIMEDOUT, "");
+    net_tell("tcp", &local, &at, ETIMEDOUT, "");
     return 0;
 }
 
@@ -317,13 +311,13 @@ int do_fastopen(int argc, char **argv)
     (void)argc;
     long times = number(argv[1], ATTEMPTS_MAX);
     union address at, local;
-    int listener = listening(AF_INET, 0, &at);
+    int listener = net_listening(AF_INET, 0, &at);
     for (long i = 0; i < times; i++) {
-        int fd = bound(AF_INET, SOCK_STREAM, 0, &local);
+        int fd = net_bound(AF_INET, SOCK_STREAM, 0, &local);
         if (sendto(fd, "x", 1, MSG_FASTOPEN, &at.any, sizeof at.in) < 0)
             refused("sendto with MSG_FASTOPEN");
-        accepted(listener, &local);
-        tell("tcp", &local, &at, 0, "");
+        net_accepted(listener, &local);
+        net_tell("tcp", &local, &at, 0, "");
         close(fd);
     }
     return 0;
@@ -337,14 +331,14 @@ static void datagrams(int family, union address *first, union address *second)
     struct iovec part = {.iov_base = "x", .iov_len = 1};
     int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct mmsghdr both[2] = {
-        {.msg_hdr = {.msg_name = first, .msg_namelen = size_of(first), .msg_iov = &part, .msg_iovlen = 1}},
-        {.msg_hdr = {.msg_name = second, .msg_namelen = size_of(second), .msg_iov = &part, .msg_iovlen = 1}},
+        {.msg_hdr = {.msg_name = first, .msg_namelen = net_size(first), .msg_iov = &part, .msg_iovlen = 1}},
+        {.msg_hdr = {.msg_name = second, .msg_namelen = net_size(second), .msg_iov = &part, .msg_iovlen = 1}},
     };
-    if (sendto(fd, "x", 1, 0, &first->any, size_of(first)) != 1 || sendmsg(fd, &both[0].msg_hdr, 0) != 1 ||
+    if (sendto(fd, "x", 1, 0, &first->any, net_size(first)) != 1 || sendmsg(fd, &both[0].msg_hdr, 0) != 1 ||
         sendmmsg(fd, both, 2, 0) != 2 || getsockname(fd, &local.any, &len) < 0)
         broken("sending datagrams");
-    tell("udp", &local, first, 0, "");
-    tell("udp", &local, second, 0, "");
+    net_tell("udp", &local, first, 0, "");
+    net_tell("udp", &local, second, 0, "");
     close(fd);
 }
 
@@ -355,7 +349,7 @@ int do_datagrams(int argc, char **argv)
     for (int v6 = 0; v6 < 2; v6++) {
         union address first, second;
         int family = v6 ? AF_INET6 : AF_INET;
-        int fds[] = {bound(family, SOCK_DGRAM, 0, &first), bound(family, SOCK_DGRAM, 0, &second)};
+        int fds[] = {net_bound(family, SOCK_DGRAM, 0, &first), net_bound(family, SOCK_DGRAM, 0, &second)};
         for (long i = 0; i < times; i++)
             datagrams(family, &first, &second);
         close(fds[0]);
@@ -365,7 +359,7 @@ int do_datagrams(int argc, char **argv)
 }
 
 /* One submission, completed at once; every other two by a worker. */
-static int connect_by(struct ring *ring, long round, int fd, const union address *to)
+int connect_by(struct ring *ring, long round, int fd, const union address *to)
 {
     int result;
     struct io_uring_sqe *sqe = ring_next(ring);
@@ -373,7 +367,7 @@ static int connect_by(struct ring *ring, long round, int fd, const union address
     sqe->flags = round % 4 >= 2 ? IOSQE_ASYNC : 0;
     sqe->fd = fd;
     sqe->addr = (uint64_t)(uintptr_t)to;
-    sqe->off = size_of(to);
+    sqe->off = net_size(to);
     ring_run(ring, &result);
     if (result == -EINVAL)
         refused("IORING_OP_CONNECT");
@@ -386,15 +380,15 @@ int do_uring(int argc, char **argv)
     long times = number(argv[1], ATTEMPTS_MAX);
     union address open, closed, local;
     struct ring ring = ring_make(1, 0);
-    int listener = listening(AF_INET, 0, &open);
-    bound(AF_INET, SOCK_STREAM, 0, &closed);
+    int listener = net_listening(AF_INET, 0, &open);
+    net_bound(AF_INET, SOCK_STREAM, 0, &closed);
     for (long i = 0; i < times; i++) {
         union address *to = i % 2 ? &closed : &open;
-        int fd = bound(AF_INET, SOCK_STREAM, 0, &local);
+        int fd = net_bound(AF_INET, SOCK_STREAM, 0, &local);
         int error = connect_by(&ring, i, fd, to);
         if (error == 0)
-            accepted(listener, &local);
-        tell("tcp", &local, to, error, "");
+            net_accepted(listener, &local);
+        net_tell("tcp", &local, to, error, "");
         close(fd);
     }
     return 0;
@@ -408,12 +402,12 @@ int do_uring_udp(int argc, char **argv)
     for (int v6 = 0; v6 < 2; v6++) {
         union address to, local;
         int family = v6 ? AF_INET6 : AF_INET;
-        bound(family, SOCK_DGRAM, 0, &to);
+        net_bound(family, SOCK_DGRAM, 0, &to);
         for (long i = 0; i < times; i++) {
-            int fd = bound(family, SOCK_DGRAM, 0, &local);
+            int fd = net_bound(family, SOCK_DGRAM, 0, &local);
             if (connect_by(&ring, i, fd, &to) != 0)
                 broken("a UDP connect through io_uring");
-            tell("udp", &local, &to, 0, "");
+            net_tell("udp", &local, &to, 0, "");
             close(fd);
         }
     }
@@ -421,43 +415,15 @@ int do_uring_udp(int argc, char **argv)
 }
 
 #ifdef __x86_64__
-static long call32(long number, long a, long b, long c)
-{
-    long result;
-    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory", "r8", "r9", "r10", "r11");
-    return result;
-}
-
-/* Pointers of such a call have 32 bits. */
-struct low {
-    union address to;
-    uint32_t args[3];
-};
-
-static struct low *low_memory(void)
-{
-    struct low *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-    if (low == MAP_FAILED)
-        refused("mmap");
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(call32(20, 0, 0, 0) == getpid() ? 0 : 1);
-    struct child child = reap(pid, now_ns());
-    errno = ENOSYS;
-    if (child.status != 0)
-        refused("int 0x80");
-    return low;
-}
-
 /* Every other call through socketcall; the errno. */
-static int connect32(struct low *low, long round, int fd, const union address *to)
+int connect32(struct low *low, long round, int fd, const union address *to)
 {
     low->to = *to;
     low->args[0] = (uint32_t)fd;
     low->args[1] = (uint32_t)(uintptr_t)&low->to;
-    low->args[2] = size_of(to);
+    low->args[2] = net_size(to);
     return (int)-(round % 2 ? call32(102, 3, (long)(uintptr_t)low->args, 0)
-                            : call32(362, fd, (long)(uintptr_t)&low->to, size_of(to)));
+                            : call32(362, fd, (long)(uintptr_t)&low->to, net_size(to)));
 }
 
 int do_ia32(int argc, char **argv)
@@ -466,16 +432,18 @@ int do_ia32(int argc, char **argv)
     long times = number(argv[1], ATTEMPTS_MAX);
     union address at, local;
     struct low *low = low_memory();
-    int listener = listening(AF_INET, 0, &at);
+    if (!low)
+        refused("int 0x80");
+    int listener = net_listening(AF_INET, 0, &at);
     for (long i = 0; i < times; i++) {
         int nonblocking = i % 4 >= 2;
-        int fd = bound(AF_INET, SOCK_STREAM | (nonblocking ? SOCK_NONBLOCK : 0), 0, &local);
+        int fd = net_bound(AF_INET, SOCK_STREAM | (nonblocking ? SOCK_NONBLOCK : 0), 0, &local);
         int error = connect32(low, i, fd, &at);
-        const char *later = error == EINPROGRESS ? decided(fd, &at) : "";
+        const char *later = error == EINPROGRESS ? net_decided(fd, &at) : "";
         if (error != 0 && error != EINPROGRESS)
             broken("a 32-bit connect");
-        accepted(listener, &local);
-        tell("tcp", &local, &at, error, later);
+        net_accepted(listener, &local);
+        net_tell("tcp", &local, &at, error, later);
         close(fd);
     }
     return 0;
@@ -486,15 +454,17 @@ int do_ia32_udp(int argc, char **argv)
     (void)argc;
     long times = number(argv[1], ATTEMPTS_MAX);
     struct low *low = low_memory();
+    if (!low)
+        refused("int 0x80");
     for (int v6 = 0; v6 < 2; v6++) {
         union address to, local;
         int family = v6 ? AF_INET6 : AF_INET;
-        bound(family, SOCK_DGRAM, 0, &to);
+        net_bound(family, SOCK_DGRAM, 0, &to);
         for (long i = 0; i < times; i++) {
-            int fd = bound(family, SOCK_DGRAM, 0, &local);
+            int fd = net_bound(family, SOCK_DGRAM, 0, &local);
             if (connect32(low, i, fd, &to) != 0)
                 broken("a 32-bit UDP connect");
-            tell("udp", &local, &to, 0, "");
+            net_tell("udp", &local, &to, 0, "");
             close(fd);
         }
     }

@@ -20,13 +20,31 @@ struct how {
 #define SYS_openat2 437
 #endif
 
-static long openat2_(int dir, const char *path, uint64_t flags, uint64_t mode)
+long openat2_(int dir, const char *path, uint64_t flags, uint64_t mode)
 {
     struct how how = {.flags = flags, .mode = mode};
     return syscall(SYS_openat2, dir, path, &how, sizeof how);
 }
 
-static long by_handle(int dir, const char *path)
+int open_(const char *path, int flags)
+{
+#ifdef SYS_open
+    return (int)syscall(SYS_open, path, flags);
+#else
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags);
+#endif
+}
+
+int creat_(const char *path, int mode)
+{
+#ifdef SYS_creat
+    return (int)syscall(SYS_creat, path, mode);
+#else
+    return (int)syscall(SYS_openat, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
+#endif
+}
+
+long open_by_handle(int dir, const char *path, int flags)
 {
     struct {
         struct file_handle handle;
@@ -35,20 +53,25 @@ static long by_handle(int dir, const char *path)
     int mount;
     if (name_to_handle_at(AT_FDCWD, path, &file.handle, &mount, 0) < 0)
         refused("name_to_handle_at");
-    return open_by_handle_at(dir, &file.handle, O_RDONLY);
+    return open_by_handle_at(dir, &file.handle, flags);
 }
 
-void tell_open(const char *kind, const char *path, const char *requested, long fd, int created)
+void tell_opened(const char *kind, const char *path, const char *requested, long fd, int created)
 {
     struct stat file;
     if (fd < 0)
-        refused(kind);
+        broken(kind);
     if (fstat((int)fd, &file) < 0)
         broken("fstat");
     dprintf(1, "{\"act\":\"open\",\"pid\":%d,\"kind\":\"%s\",\"path\":\"%s\",\"requested\":\"%s\",\"fd\":%ld,"
                "\"dev\":\"%u:%u\",\"ino\":%llu,\"created\":%s}\n",
-            getpid(), kind, path, requested, fd, major(file.st_dev), minor(file.st_dev),
+            own_pid(), kind, path, requested, fd, major(file.st_dev), minor(file.st_dev),
             (unsigned long long)file.st_ino, created ? "true" : "false");
+}
+
+void tell_open(const char *kind, const char *path, const char *requested, long fd, int created)
+{
+    tell_opened(kind, path, requested, fd, created);
     close((int)fd);
 }
 
@@ -58,9 +81,9 @@ int do_opens(int argc, char **argv)
     const char *dir = argv[1];
     long times = number(argv[2], COUNT_MAX);
     char name[64], path[PATH_MAX], other[PATH_MAX + 64];
-    /* The one open that is not told. */
-    int dirfd = open(dir, O_RDONLY | O_DIRECTORY);
-    if (dirfd < 0 || chdir(dir) < 0)
+    int dirfd = (int)syscall(SYS_openat, AT_FDCWD, dir, O_RDONLY | O_DIRECTORY);
+    tell_opened("folder", dir, dir, dirfd, 0);
+    if (chdir(dir) < 0)
         broken(dir);
     for (long i = 0; i < times; i++) {
         snprintf(name, sizeof name, "f%ld", i);
@@ -79,24 +102,16 @@ int do_opens(int argc, char **argv)
             tell_open("dirfd", path, name, syscall(SYS_openat, dirfd, name, O_WRONLY), 0);
             break;
         case 3:
-#ifdef SYS_open
-            tell_open("open", path, path, syscall(SYS_open, path, O_RDONLY), 0);
-#else
-            tell_open("open", path, path, syscall(SYS_openat, AT_FDCWD, path, O_RDONLY), 0);
-#endif
+            tell_open("open", path, path, open_(path, O_RDONLY), 0);
             break;
         case 4:
-#ifdef SYS_creat
-            tell_open("creat", path, path, syscall(SYS_creat, path, 0640), 1);
-#else
-            tell_open("creat", path, path, syscall(SYS_openat, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, 0640), 1);
-#endif
+            tell_open("creat", path, path, creat_(path, 0640), 1);
             break;
         case 5:
             tell_open("openat2", path, name, openat2_(dirfd, name, O_CREAT | O_RDWR, 0600), 1);
             break;
         case 6:
-            tell_open("handle", path, "", by_handle(dirfd, path), 0);
+            tell_open("handle", path, "", open_by_handle(dirfd, path, O_RDONLY), 0);
             break;
         case 7:
             snprintf(other, sizeof other, "%s/l%ld", dir, i);

@@ -1,6 +1,6 @@
 /* Opens whose names are not where they seem to be: through bind mounts, overlays, in a chroot, in mount namespaces of
  * their own, on detached mounts; under names of any bytes; of pipes that a signal interrupts; below folders that are
- * moved meanwhile; by many tasks at once. */
+ * moved meanwhile. */
 #include "actor.h"
 
 #include <errno.h>
@@ -25,7 +25,7 @@
 #endif
 #define OPEN_TREE_CLONE_ 1
 
-static int open_(int dir, const char *path, int flags, int mode)
+static int at(int dir, const char *path, int flags, int mode)
 {
     return (int)syscall(SYS_openat, dir, path, flags, mode);
 }
@@ -91,9 +91,9 @@ static void in_chroot(const char *dir)
     snprintf(path, sizeof path, "%s/t/jail/in/f", dir);
     if (chdir("t/jail") < 0 || chroot(".") < 0)
         refused("chroot");
-    tell("chroot", path, "/in/f", open_(AT_FDCWD, "/in/f", O_RDONLY, 0));
-    tell("chroot, relative", path, "in/../in/f", open_(AT_FDCWD, "in/../in/f", O_RDONLY, 0));
-    tell("chroot, no way up", path, "/../../in/f", open_(AT_FDCWD, "/../../in/f", O_RDONLY, 0));
+    tell("chroot", path, "/in/f", at(AT_FDCWD, "/in/f", O_RDONLY, 0));
+    tell("chroot, relative", path, "in/../in/f", at(AT_FDCWD, "in/../in/f", O_RDONLY, 0));
+    tell("chroot, no way up", path, "/../../in/f", at(AT_FDCWD, "/../../in/f", O_RDONLY, 0));
 }
 
 static void namespaced(const char *dir)
@@ -104,7 +104,7 @@ static void namespaced(const char *dir)
         refused("mount");
     file("own/f");
     snprintf(path, sizeof path, "%s/own/f", dir);
-    tell("namespace", path, "own/f", open_(AT_FDCWD, "own/f", O_RDONLY, 0));
+    tell("namespace", path, "own/f", at(AT_FDCWD, "own/f", O_RDONLY, 0));
 }
 
 static void detached(const char *dir)
@@ -113,17 +113,17 @@ static void detached(const char *dir)
     int tree = (int)syscall(SYS_open_tree, AT_FDCWD, "t/from", OPEN_TREE_CLONE_ | O_CLOEXEC);
     if (tree < 0)
         refused("open_tree");
-    tell("open_tree", "/in/f", "in/f", open_(tree, "in/f", O_RDONLY, 0));
+    tell("open_tree", "/in/f", "in/f", at(tree, "in/f", O_RDONLY, 0));
     /* A whole tree of two mounts, put away while a descriptor keeps it. */
     folder("gone");
     if (mount("none", "gone", "tmpfs", 0, NULL) < 0)
         refused("mount");
     folder("gone/in");
     file("gone/in/f");
-    int kept = open_(AT_FDCWD, "gone/in", O_PATH | O_DIRECTORY, 0);
+    int kept = at(AT_FDCWD, "gone/in", O_PATH | O_DIRECTORY, 0);
     if (kept < 0 || umount2("gone", MNT_DETACH) < 0)
         broken("umount2");
-    tell("MNT_DETACH", "/in/f", "f", open_(kept, "f", O_RDONLY, 0));
+    tell("MNT_DETACH", "/in/f", "f", at(kept, "f", O_RDONLY, 0));
 }
 
 /* In a mount namespace of its own: a tmpfs at DIR/t, and folders below DIR. */
@@ -153,13 +153,13 @@ int do_open_places(int argc, char **argv)
     bind_("bound/in", "twice");
     bind_("t/from/in/f", "one");
     snprintf(path, sizeof path, "%s/t/from/in/f", dir);
-    tell("tmpfs", path, "t/from/in/f", open_(AT_FDCWD, "t/from/in/f", O_RDONLY, 0));
+    tell("tmpfs", path, "t/from/in/f", at(AT_FDCWD, "t/from/in/f", O_RDONLY, 0));
     snprintf(path, sizeof path, "%s/bound/in/f", dir);
-    tell("bound folder", path, "bound/in/f", open_(AT_FDCWD, "bound/in/f", O_RDONLY, 0));
+    tell("bound folder", path, "bound/in/f", at(AT_FDCWD, "bound/in/f", O_RDONLY, 0));
     snprintf(path, sizeof path, "%s/twice/f", dir);
-    tell("bound again", path, path, open_(AT_FDCWD, path, O_RDONLY, 0));
+    tell("bound again", path, path, at(AT_FDCWD, path, O_RDONLY, 0));
     snprintf(path, sizeof path, "%s/one", dir);
-    tell("bound file", path, "one", open_(AT_FDCWD, "one", O_RDONLY, 0));
+    tell("bound file", path, "one", at(AT_FDCWD, "one", O_RDONLY, 0));
     in_child(in_chroot, dir);
     in_child(namespaced, dir);
     detached(dir);
@@ -175,11 +175,11 @@ int do_open_pivoted(int argc, char **argv)
         broken("t");
     folder("in");
     file("in/f");
-    int below = open_(AT_FDCWD, "in", O_PATH | O_DIRECTORY, 0);
+    int below = at(AT_FDCWD, "in", O_PATH | O_DIRECTORY, 0);
     if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         refused("pivot_root");
-    tell("absolute", "/in/f", "/in/f", open_(AT_FDCWD, "/in/f", O_RDONLY, 0));
-    tell("dirfd", "/in/f", "f", open_(below, "f", O_RDONLY, 0));
+    tell("absolute", "/in/f", "/in/f", at(AT_FDCWD, "/in/f", O_RDONLY, 0));
+    tell("dirfd", "/in/f", "f", at(below, "f", O_RDONLY, 0));
     return 0;
 }
 
@@ -195,11 +195,11 @@ int do_open_overlay(int argc, char **argv)
     if (mount("overlay", "merged", "overlay", 0, options) < 0)
         refused("an overlay mount");
     snprintf(path, sizeof path, "%s/merged/in/f", dir);
-    tell("lower", path, "merged/in/f", open_(AT_FDCWD, "merged/in/f", O_RDONLY, 0));
-    tell("copied up", path, "merged/in/f", open_(AT_FDCWD, "merged/in/f", O_RDWR, 0));
-    tell("after it", path, "merged/in/f", open_(AT_FDCWD, "merged/in/f", O_RDONLY, 0));
+    tell("lower", path, "merged/in/f", at(AT_FDCWD, "merged/in/f", O_RDONLY, 0));
+    tell("copied up", path, "merged/in/f", at(AT_FDCWD, "merged/in/f", O_RDWR, 0));
+    tell("after it", path, "merged/in/f", at(AT_FDCWD, "merged/in/f", O_RDONLY, 0));
     snprintf(path, sizeof path, "%s/merged/new", dir);
-    tell("made", path, "merged/new", open_(AT_FDCWD, "merged/new", O_CREAT | O_RDWR, 0600));
+    tell("made", path, "merged/new", at(AT_FDCWD, "merged/new", O_CREAT | O_RDWR, 0600));
     return 0;
 }
 
@@ -210,9 +210,9 @@ int do_open_each(int argc, char **argv)
         char kind[16];
         file(argv[i]);
         snprintf(kind, sizeof kind, "%d", i - 1);
-        tell(kind, "", "", open_(AT_FDCWD, argv[i], O_RDONLY, 0));
+        tell(kind, "", "", at(AT_FDCWD, argv[i], O_RDONLY, 0));
         /* And one that fails. */
-        if (open_(AT_FDCWD, argv[i], O_CREAT | O_EXCL | O_WRONLY, 0600) >= 0 || errno != EEXIST)
+        if (at(AT_FDCWD, argv[i], O_CREAT | O_EXCL | O_WRONLY, 0600) >= 0 || errno != EEXIST)
             broken("an open that should fail");
     }
     return 0;
@@ -240,7 +240,7 @@ static void until_asleep(pid_t pid)
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
     for (const char *state = NULL; !state || state[2] != 'S'; state = strrchr(stat, ')')) {
         usleep(1000);
-        int fd = open_(AT_FDCWD, path, O_RDONLY, 0);
+        int fd = at(AT_FDCWD, path, O_RDONLY, 0);
         if (fd < 0 || read(fd, stat, sizeof stat - 1) <= 0)
             broken(path);
         close(fd);
@@ -259,7 +259,7 @@ int do_interrupted_opens(int argc, char **argv)
     sigaction(SIGALRM, &action, NULL);
     for (long i = 0; i < times; i++) {
         alarm_each_ms(20);
-        int fd = open_(AT_FDCWD, pipe_, O_RDONLY, 0);
+        int fd = at(AT_FDCWD, pipe_, O_RDONLY, 0);
         if (fd >= 0 || errno != EINTR)
             broken("an open that a signal ends");
         alarm_each_ms(0);
@@ -279,85 +279,14 @@ int do_interrupted_opens(int argc, char **argv)
                 kill(self, SIGALRM);
             }
             until_asleep(self);
-            _exit(open_(AT_FDCWD, pipe_, O_WRONLY, 0) < 0);
+            _exit(at(AT_FDCWD, pipe_, O_WRONLY, 0) < 0);
         }
-        int fd = open_(AT_FDCWD, pipe_, O_RDONLY, 0);
+        int fd = at(AT_FDCWD, pipe_, O_RDONLY, 0);
         int came = alarms - before;
         if (waitpid(writer, &status, 0) < 0 || status != 0 || came != 3)
             broken("an open that goes on after three signals");
         tell("restarted", pipe_, pipe_, fd);
     }
-    return 0;
-}
-
-/* Opens of files of one folder by processes of several threads, at random. */
-static char mixed_dir[PATH_MAX];
-static long mixed_opens;
-enum { MIXED_FILES = 32, MIXED_THREADS = 3 };
-
-static void *mixed(void *argument)
-{
-    unsigned seed = (unsigned)(uintptr_t)argument;
-    char path[PATH_MAX + 64], name[64];
-    int dir = open_(AT_FDCWD, mixed_dir, O_RDONLY | O_DIRECTORY, 0);
-    if (dir < 0)
-        broken(mixed_dir);
-    for (long i = 0; i < mixed_opens; i++) {
-        static const int flags[] = {O_RDONLY, O_WRONLY, O_RDWR, O_PATH, O_RDONLY | O_NOATIME, O_RDWR | O_CREAT};
-        int flag = flags[rand_r(&seed) % (sizeof flags / sizeof *flags)];
-        snprintf(name, sizeof name, "f%d", rand_r(&seed) % MIXED_FILES);
-        snprintf(path, sizeof path, "%s/%s", mixed_dir, name);
-        int fd = rand_r(&seed) % 2 ? open_(dir, name, flag, 0600) : open_(AT_FDCWD, path, flag, 0600);
-        if (fd < 0)
-            broken(path);
-        if (flag == O_PATH && rand_r(&seed) % 2) {
-            snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-            int again = open_(AT_FDCWD, path, O_RDONLY, 0);
-            if (again < 0)
-                broken(path);
-            close(again);
-        }
-        close(fd);
-    }
-    close(dir);
-    return NULL;
-}
-
-int do_mixed_opens(int argc, char **argv)
-{
-    long processes = number(argv[2], 64);
-    (void)argc;
-    char path[PATH_MAX + 64], program[PATH_MAX + 64];
-    snprintf(mixed_dir, sizeof mixed_dir, "%s", argv[1]);
-    mixed_opens = number(argv[3], COUNT_MAX);
-    for (int i = 0; i < MIXED_FILES; i++) {
-        snprintf(path, sizeof path, "%s/f%d", mixed_dir, i);
-        file(path);
-    }
-    snprintf(program, sizeof program, "%s/actor", mixed_dir);
-    for (long i = 0; i < processes; i++) {
-        pid_t pid = fork();
-        if (pid < 0)
-            broken("fork");
-        if (pid > 0)
-            continue;
-        pthread_t threads[MIXED_THREADS];
-        for (int j = 0; j < MIXED_THREADS; j++)
-            if (pthread_create(&threads[j], NULL, mixed, (void *)(uintptr_t)(i * MIXED_THREADS + j + 1)) != 0)
-                broken("pthread_create");
-        for (int j = 0; j < MIXED_THREADS; j++)
-            pthread_join(threads[j], NULL);
-        /* The kernel opens the program for itself. */
-        execl(program, program, "exit", "0", NULL);
-        broken(program);
-    }
-    for (int status; wait(&status) > 0;)
-        if (status != 0)
-            broken("a process of several threads");
-    struct stat ran;
-    if (stat(program, &ran) < 0)
-        broken(program);
-    dprintf(1, "{\"act\":\"mixed\",\"program\":%llu}\n", (unsigned long long)ran.st_ino);
     return 0;
 }
 
@@ -368,7 +297,7 @@ static int moving = 1;
 
 static void *mover(void *nothing)
 {
-    int dir = open_(AT_FDCWD, moved_dir, O_PATH | O_DIRECTORY, 0);
+    int dir = at(AT_FDCWD, moved_dir, O_PATH | O_DIRECTORY, 0);
     while (__atomic_load_n(&moving, __ATOMIC_RELAXED))
         if (renameat(dir, "o1/m", dir, "y/z/elsewhere") < 0 || renameat(dir, "o1", dir, "o2") < 0 ||
             renameat(dir, "o2", dir, "o1") < 0 || renameat(dir, "y/z/elsewhere", dir, "o1/m") < 0)
@@ -390,11 +319,11 @@ int do_moved_opens(int argc, char **argv)
     folder("o1/m");
     folder("o1/m/in");
     file("o1/m/in/f");
-    int below = open_(AT_FDCWD, "o1/m/in", O_PATH | O_DIRECTORY, 0);
+    int below = at(AT_FDCWD, "o1/m/in", O_PATH | O_DIRECTORY, 0);
     if (pthread_create(&thread, NULL, mover, NULL) != 0)
         broken("pthread_create");
     for (long i = 0; i < times; i++) {
-        int fd = open_(below, "f", O_RDONLY, 0);
+        int fd = at(below, "f", O_RDONLY, 0);
         if (fd < 0)
             broken("f");
         close(fd);

@@ -156,6 +156,27 @@ int do_dropcap(int argc, char **argv)
     return run_rest(argc, argv);
 }
 
+int do_uid_caps(int argc, char **argv)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct caps[2] = {0};
+    uid_t uid = (uid_t)number(argv[1], 1L << 31);
+    int last = 2;
+    for (; last < argc && strcmp(argv[last], "--") != 0; last++) {
+        long cap = number(argv[last], 63);
+        caps[cap / 32].permitted |= 1u << cap % 32;
+    }
+    for (int i = 0; i < 2; i++)
+        caps[i].effective = caps[i].inheritable = caps[i].permitted;
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(uid, uid, uid) < 0 ||
+        syscall(SYS_capset, &header, caps) < 0)
+        refused("capset");
+    for (int i = 2; i < last; i++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number(argv[i], 63), 0, 0) < 0)
+            refused("an ambient capability");
+    return run_rest(argc, argv);
+}
+
 int do_memlock(int argc, char **argv)
 {
     rlim_t bytes = (rlim_t)number(argv[1], 1L << 40);

@@ -1,17 +1,28 @@
 //! The canary: the daemon's own opens show that its hooks are there, once, and are never told.
 
+use crate::embed::Embedded;
+use crate::limits;
 use crate::rig::Rig;
 use crate::watch::{Stream, Watch};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use collector_common::Hook;
+use collector_core::event::ErrorCode;
+use collector_core::{CollectionEvent, EventSource};
+use collectord::kernel::LoadOptions;
+use collectord::source::{CANARY_PERIOD, KernelSource, KernelSourceOptions};
 use serde_json::Value;
+use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 crate::tests![
     a_canary_comes_back_and_is_never_told,
     no_filter_holds_a_canary_back,
     without_a_canary_nothing_is_opened,
     a_hook_that_is_there_twice_is_told,
+    a_hook_that_is_gone_is_told_within_ten_seconds,
 ];
 
 /// Of opens alone: forks for the process table are internal too.
@@ -84,4 +95,57 @@ fn a_hook_that_is_there_twice_is_told(rig: &Rig) -> Result<()> {
         lines.len()
     );
     Ok(())
+}
+
+/// Takes the programs off the tracepoints of system calls, as somebody with the same privileges could: what holds them
+/// there is closed in this very process. Another file has the number afterwards, for whoever owns it will close it, too.
+fn take_off_tracepoints() -> Result<usize> {
+    let mut links = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name().into_string().ok().context("a descriptor is a number")?;
+        // Gone is the one of the folder itself.
+        let Ok(target) = std::fs::read_link(format!("/proc/self/fd/{name}")) else { continue };
+        let target = target.to_string_lossy().into_owned();
+        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{name}")).unwrap_or_default();
+        if target.contains("perf_event") || (target.contains("bpf") && about.contains("perf")) {
+            links.push(name.parse::<i32>()?);
+        }
+    }
+    for &link in &links {
+        nix::unistd::close(link)?;
+        let mut others = Vec::new();
+        loop {
+            let file = File::open("/dev/null")?;
+            if file.as_raw_fd() == link {
+                std::mem::forget(file);
+                break;
+            }
+            ensure!(others.len() < 1000, "descriptor {link} is somebody else's by now");
+            others.push(file);
+        }
+    }
+    Ok(links.len())
+}
+
+fn a_hook_that_is_gone_is_told_within_ten_seconds(_rig: &Rig) -> Result<()> {
+    collectord::memlock::raise();
+    let sources = KernelSource::open(&KernelSourceOptions {
+        load: LoadOptions::default(),
+        told: vec![Hook::Openat, Hook::Openat2],
+        canary: Some(CANARY_PERIOD),
+    })?;
+    let sources = sources.into_iter().map(|source| Box::new(source) as Box<dyn EventSource>).collect();
+    let mut collector = Embedded::start(sources)?;
+    let links = take_off_tracepoints()?;
+    let gone = Instant::now();
+    ensure!(links >= 2, "{links} links to tracepoints are open here");
+    for hook in ["sys_exit_openat", "sys_exit_openat2"] {
+        collector.until(hook, |event| {
+            let CollectionEvent::Error(error) = event else { return false };
+            error.code == ErrorCode::Canary && error.message.contains(hook)
+        })?;
+    }
+    let told = gone.elapsed();
+    ensure!(told <= Duration::from_secs(10) * *limits::SLACK, "told after {told:?}");
+    collector.stop().map(drop)
 }

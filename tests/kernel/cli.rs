@@ -15,6 +15,7 @@ crate::tests![
     a_size_out_of_bounds_exits_2_and_names_them,
     more_filter_values_than_are_compared_exit_2,
     an_unknown_flag_exits_2,
+    a_flag_that_would_do_nothing_exits_2_and_says_why,
     a_value_that_does_not_parse_exits_2_and_names_the_flag,
     help_names_every_flag,
     the_version_is_printed,
@@ -70,6 +71,24 @@ fn more_filter_values_than_are_compared_exit_2(rig: &Rig) -> Result<()> {
     ensure!(code == Some(2) && err.contains("--pid") && err.contains('8'), "exit {code:?}: {err}");
     let (code, _, err) = run(rig.collectord().args(["watch", "--comm", "sixteen-bytes-xx"]))?;
     ensure!(code == Some(2) && err.contains("15"), "exit {code:?}: {err}");
+    Ok(())
+}
+
+fn a_flag_that_would_do_nothing_exits_2_and_says_why(rig: &Rig) -> Result<()> {
+    let idle: [(&[&str], &str); 7] = [
+        (&["--threads"], "--events fork"),
+        (&["--events", "exec", "--writes"], "--writes is about opens"),
+        (&["--events", "exec,connect", "--path-prefix", "/etc"], "--path-prefix is about opens"),
+        (&["--events", "exit", "--failed"], "--failed is about opens, connections and program starts"),
+        (&["--events", "fork,exit", "--failed"], "--failed is about opens, connections and program starts"),
+        (&["--format", "compact", "--ancestry", "3"], "--format json"),
+        (&["--follow"], "--pid"),
+    ];
+    for (args, says) in idle {
+        let (code, out, err) = run(rig.collectord().args(["watch", "--duration", "1s"]).args(args))?;
+        ensure!(code == Some(2) && out.is_empty(), "watch {args:?} exits {code:?}: {out}{err}");
+        ensure!(err.contains(says), "watch {args:?} does not say {says:?}: {err}");
+    }
     Ok(())
 }
 

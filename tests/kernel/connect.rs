@@ -25,7 +25,7 @@ crate::tests![
     filters_apply_to_connections,
 ];
 
-const EVENTS: [&str; 2] = ["--events", "connect"];
+pub(crate) const EVENTS: [&str; 2] = ["--events", "connect"];
 /// Processes side by side, rounds each; a round has 18 attempts.
 const PROCESSES: usize = 4;
 const ROUNDS: &str = "15";
@@ -42,6 +42,9 @@ fn done(acts: &[Act]) -> Result<BTreeMap<(u64, Attempt), usize>> {
         let errno = match word["errno"].as_u64().context("an errno")? {
             0 => "",
             2 => "ENOENT",
+            13 => "EACCES",
+            22 => "EINVAL",
+            101 => "ENETUNREACH",
             110 => "ETIMEDOUT",
             111 => "ECONNREFUSED",
             113 => "EHOSTUNREACH",
@@ -123,7 +126,7 @@ fn outcome(errno: &str) -> &'static str {
 }
 
 /// Both sides agree on every attempt and how often it was made.
-fn agree(acts: &[Act], stream: &Stream) -> Result<usize> {
+pub(crate) fn agree(acts: &[Act], stream: &Stream) -> Result<usize> {
     let done = done(acts)?;
     let pids = done.keys().map(|(pid, _)| *pid).collect();
     let told = told(stream, &pids)?;
@@ -139,7 +142,7 @@ fn agree(acts: &[Act], stream: &Stream) -> Result<usize> {
     Ok(done.values().sum())
 }
 
-fn acted(rig: &Rig, args: &[&str]) -> Result<(Vec<Act>, Stream)> {
+pub(crate) fn acted(rig: &Rig, args: &[&str]) -> Result<(Vec<Act>, Stream)> {
     let (act, stream) = watched(rig, &EVENTS, || rig.act(args))?;
     Ok((vec![act], stream))
 }

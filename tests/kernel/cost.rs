@@ -27,23 +27,39 @@ fn resident_kib(pid: u64) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-fn an_idle_watch_costs_less_than_promised(rig: &Rig) -> Result<()> {
-    let mut watch = Watch::start(rig, &[])?;
+/// What a watch of every default class took while it was left alone.
+struct Idle {
+    events: u64,
+    /// Of one core.
+    percent: f64,
+    resident_kib: u64,
+}
+
+fn left_alone(rig: &Rig, args: &[&str]) -> Result<Idle> {
+    let mut watch = Watch::start(rig, &[&["--events", "exec,exit,connect,open"], args].concat())?;
     let before = cpu_ticks(watch.pid())?;
     let events = watch.lines_within(limits::IDLE_WINDOW) as u64;
-    let (after, resident) = (cpu_ticks(watch.pid())?, resident_kib(watch.pid())?);
+    let (after, resident_kib) = (cpu_ticks(watch.pid())?, resident_kib(watch.pid())?);
     watch.stop()?;
+    // 100 ticks are a second.
+    let percent = f64::from(u32::try_from(after - before)?) / limits::IDLE_WINDOW.as_secs_f64();
+    Ok(Idle { events, percent, resident_kib })
+}
+
+fn an_idle_watch_costs_less_than_promised(rig: &Rig) -> Result<()> {
+    let mut idle = left_alone(rig, &[])?;
+    if idle.events > limits::IDLE_EVENTS_MAX {
+        // On a busy machine a watch is idle only if a filter leaves out what the others do.
+        idle = left_alone(rig, &["--comm", "no-such-name"])?;
+    }
+    let Idle { events, percent, resident_kib } = idle;
+    ensure!(events <= limits::IDLE_EVENTS_MAX, "{events} events came through a filter that nothing passes");
+    ensure!(percent < limits::promised_idle_percent(), "{percent} % of a core while {events} events came");
     ensure!(
-        resident <= limits::IDLE_RESIDENT_KIB_MAX,
-        "{resident} KiB are resident, promised are {}",
+        resident_kib <= limits::IDLE_RESIDENT_KIB_MAX,
+        "{resident_kib} KiB are resident, promised are {}",
         limits::IDLE_RESIDENT_KIB_MAX
     );
-    if events > limits::IDLE_EVENTS_MAX {
-        bail!(Skip(format!("{events} events came in the window: the machine was not quiet")));
-    }
-    // 100 ticks are a second.
-    let share = f64::from(u32::try_from(after - before)?) / limits::IDLE_WINDOW.as_secs_f64();
-    ensure!(share < limits::promised_idle_percent(), "{share} % of a core while {events} events came");
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! `collectord doctor`: what it says is what `watch` then does, and what is missing has a cure.
 
 use crate::cli::run;
+use crate::privileges;
 use crate::rig::{Rig, Skip};
 use crate::watch::Watch;
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::process::Command;
@@ -12,6 +13,7 @@ use std::process::Command;
 crate::tests![
     it_agrees_with_the_coverage_of_watch,
     an_event_of_its_own_comes_back_in_every_class,
+    a_hook_is_ok_only_if_an_event_of_its_own_came_through_it,
     its_document_has_every_field,
     without_privileges_it_exits_77_with_the_cure,
     without_one_capability_it_exits_77_and_names_it,
@@ -102,6 +104,47 @@ fn an_event_of_its_own_comes_back_in_every_class(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
+fn a_hook_is_ok_only_if_an_event_of_its_own_came_through_it(rig: &Rig) -> Result<()> {
+    let (_, document) = here(rig, &[])?;
+    let hooks = document["hooks"].as_array().context("hooks")?;
+    for hook in hooks {
+        let attached = ["direct", "portable"].iter().any(|readers| hook[readers]["attached"] == true);
+        let status = hook["status"].as_str().context("a status")?;
+        let expected = if hook["event"] == true { "ok" } else { "untested" };
+        ensure!(if attached { status == expected } else { status != "ok" }, "{hook}");
+    }
+    // What safe code can make an event for, has one; a call that the C library makes another of has none.
+    let status = |stream: &str| {
+        let hook = hooks.iter().find(|hook| hook["stream"] == stream);
+        hook.map_or("not there", |hook| hook["status"].as_str().unwrap_or_default())
+    };
+    for stream in [
+        "exec",
+        "fork",
+        "exit",
+        "execve",
+        "execveat",
+        "tcp_begin",
+        "tcp_end",
+        "connect_exit",
+        "openat",
+        "openat2",
+    ] {
+        ensure!(status(stream) == "ok", "{stream} is {}: {document}", status(stream));
+    }
+    for stream in ["open", "creat", "open_by_handle_at"] {
+        ensure!(
+            matches!(status(stream), "untested" | "not there"),
+            "{stream} is {}: {document}",
+            status(stream)
+        );
+    }
+    let (code, out, _) = run(rig.collectord().arg("doctor"))?;
+    let untested = out.lines().filter(|line| line.starts_with("  ?  ") && line.ends_with("untested")).count();
+    ensure!(code == Some(0) && untested > 0, "{out}");
+    Ok(())
+}
+
 fn its_document_has_every_field(rig: &Rig) -> Result<()> {
     let (_, document) = here(rig, &[])?;
     let has = |value: &Value, fields: &[&str]| {
@@ -182,6 +225,15 @@ fn with_the_two_capabilities_alone_it_serves_processes(rig: &Rig) -> Result<()> 
     rig.act(probe)?;
     let (_, document) = changed(rig, &change, rig.collectord_path().as_os_str())?;
     ensure!(document["classes"]["process"]["status"] == "ok", "{document}");
+    // Another user than root may not read tracefs, and without it no open is seen.
+    let copy = rig.copy(rig.collectord_path(), "collectord")?;
+    let mut command = rig.actor_command(&privileges::two_capabilities(rig)?);
+    let (code, document) = examined(command.arg(copy).args(["doctor", "--format", "json"]))?;
+    let file = &document["classes"]["file"];
+    ensure!(code == 77, "exit {code}, not 77: {document}");
+    ensure!(document["classes"]["process"]["status"] == "ok", "{document}");
+    ensure!(file["missing_capabilities"] == json!(["CAP_DAC_READ_SEARCH"]), "{file}");
+    ensure!(file["cure"].as_str().is_some_and(|cure| cure.contains("CAP_DAC_READ_SEARCH")), "{file}");
     Ok(())
 }
 

@@ -199,7 +199,7 @@ impl EventSource for Wrapped {
 }
 
 /// A collector at work, and what its sink took so far.
-struct Embedded {
+pub(crate) struct Embedded {
     runtime: tokio::runtime::Runtime,
     running: tokio::task::JoinHandle<Result<RunReport>>,
     shutdown: collector_core::ShutdownHandle,
@@ -209,7 +209,7 @@ struct Embedded {
 
 impl Embedded {
     /// Starts it; returns when the stream has begun.
-    fn start(sources: Vec<Box<dyn EventSource>>) -> Result<Self> {
+    pub(crate) fn start(sources: Vec<Box<dyn EventSource>>) -> Result<Self> {
         let mut collector = Collector::new(CollectorConfig::default()).without_signal_handling();
         for source in sources {
             collector.register(source)?;
@@ -225,7 +225,7 @@ impl Embedded {
     }
 
     /// Takes events until one is as wanted.
-    fn until(&mut self, what: &str, wanted: impl Fn(&CollectionEvent) -> bool) -> Result<()> {
+    pub(crate) fn until(&mut self, what: &str, wanted: impl Fn(&CollectionEvent) -> bool) -> Result<()> {
         let deadline = Instant::now() + limits::act();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -239,7 +239,7 @@ impl Embedded {
     }
 
     /// Stops it; the report and the whole stream, held against what holds for each.
-    fn stop(mut self) -> Result<(RunReport, Vec<CollectionEvent>)> {
+    pub(crate) fn stop(mut self) -> Result<(RunReport, Vec<CollectionEvent>)> {
         self.shutdown.shutdown();
         let running = self.running;
         let ended = self.runtime.block_on(async move { tokio::time::timeout(limits::stop(), running).await });

@@ -46,11 +46,16 @@ impl Event {
 
     /// The arguments' exact bytes.
     pub(crate) fn argv(&self) -> Result<Vec<Vec<u8>>> {
-        let list = |path| self.find(path).and_then(Value::as_array);
-        match list("exec.argv_b64") {
+        self.list("exec.argv")
+    }
+
+    /// The exact bytes of a list of texts.
+    pub(crate) fn list(&self, path: &str) -> Result<Vec<Vec<u8>>> {
+        let list = |path: &str| self.find(path).and_then(Value::as_array);
+        match list(&format!("{path}_b64")) {
             Some(twins) => twins.iter().map(decode).collect(),
-            None => list("exec.argv")
-                .with_context(|| format!("no argv in {}", self.0))?
+            None => list(path)
+                .with_context(|| format!("no {path} in {}", self.0))?
                 .iter()
                 .map(|arg| Ok(arg.as_str().context("an argument is text")?.as_bytes().to_vec()))
                 .collect(),

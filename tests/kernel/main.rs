@@ -10,9 +10,11 @@
 
 mod before;
 mod canary;
+mod cases;
 mod cgroup;
 mod cli;
 mod connect;
+mod connect_ways;
 mod cost;
 mod derived;
 mod doctor;
@@ -33,6 +35,7 @@ mod open_places;
 mod privileges;
 mod process;
 mod rig;
+mod terminal;
 mod uring;
 mod watch;
 
@@ -59,9 +62,11 @@ const MODULES: &[(&str, &[Test])] = &[
     ("open_places", open_places::TESTS),
     ("open_oracle", open_oracle::TESTS),
     ("uring", uring::TESTS),
+    ("cases", cases::TESTS),
     ("files", files::TESTS),
     ("exit", exit::TESTS),
     ("connect", connect::TESTS),
+    ("connect_ways", connect_ways::TESTS),
     ("identity", identity::TESTS),
     ("derived", derived::TESTS),
     ("before", before::TESTS),
@@ -70,6 +75,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("law", law::TESTS),
     ("canary", canary::TESTS),
     ("cli", cli::TESTS),
+    ("terminal", terminal::TESTS),
     ("privileges", privileges::TESTS),
     ("doctor", doctor::TESTS),
     ("cost", cost::TESTS),

@@ -26,7 +26,7 @@ crate::tests![
 ];
 
 /// Holds what one process of the actor opened against its words: each once, and nothing else of these files.
-fn check(stream: &Stream, act: &Act) -> Result<()> {
+pub(crate) fn check(stream: &Stream, act: &Act) -> Result<()> {
     ensure!(stream.lost == 0, "{} events were lost", stream.lost);
     let opens: Vec<_> = act.words.iter().filter(|word| word["act"] == "open").collect();
     let pids: BTreeSet<_> = opens.iter().filter_map(|word| word["pid"].as_u64()).collect();

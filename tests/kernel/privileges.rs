@@ -12,6 +12,7 @@ crate::tests![
     a_missing_capability_exits_77_and_is_named,
     an_ordinary_user_exits_77,
     without_cap_sys_admin_it_still_runs,
+    opens_without_cap_dac_read_search_exit_77,
     without_btf_it_exits_69_and_names_the_option,
     btf_from_a_file_serves_in_place_of_the_kernels,
     a_btf_file_that_is_not_there_is_named,
@@ -75,6 +76,34 @@ fn an_ordinary_user_exits_77(rig: &Rig) -> Result<()> {
 fn without_cap_sys_admin_it_still_runs(rig: &Rig) -> Result<()> {
     rig.act_os(&[&"dropcap", &CAP_SYS_ADMIN, &"--", &rig.actor(), &"probe-bpf", &"attach"])?;
     runs(changed(rig, &["dropcap", CAP_SYS_ADMIN], &[]))
+}
+
+/// tracefs may be read by its owner, and by who may read everything.
+fn opens_without_cap_dac_read_search_exit_77(rig: &Rig) -> Result<()> {
+    let copy = rig.copy(rig.collectord_path(), "collectord")?;
+    let change = two_capabilities(rig)?;
+    let watch = |args: &[&str]| {
+        let mut command = rig.actor_command(&change);
+        command.arg(&copy).args(["watch", "--format", "json", "--duration", "1s"]).args(args);
+        command
+    };
+    refuses(watch(&["--events", "open"]), 77, "CAP_DAC_READ_SEARCH")?;
+    // Where nobody asked for them by name, what is not served is told.
+    runs(watch(&[]))
+}
+
+/// The actor's words that make another user of the rest, with CAP_BPF and CAP_PERFMON alone; which do serve here.
+pub(crate) fn two_capabilities(rig: &Rig) -> Result<Vec<String>> {
+    let actor = rig.actor().to_string_lossy().into_owned();
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    // Kernels before 5.11 charge maps to the limit, and there is no CAP_SYS_RESOURCE: lifted where it may be.
+    let lift = words(&["memlock", "1099511627776", "--", &actor]);
+    let may_lift = rig.act(lift.iter().map(String::as_str).chain(["tell"])).is_ok();
+    let mut change = if may_lift { lift } else { Vec::new() };
+    change.extend(words(&["uid-caps", "34567", CAP_BPF, CAP_PERFMON, "--"]));
+    let probe = words(&[&actor, "probe-bpf", "attach"]);
+    rig.act(change.iter().chain(&probe))?;
+    Ok(change)
 }
 
 fn without_btf_it_exits_69_and_names_the_option(rig: &Rig) -> Result<()> {

@@ -110,6 +110,7 @@ impl Watch {
         keep(&raw)?;
         let report = check(&raw, Ending::Summary);
         ensure!(report.holds(), "the stream does not hold: {report}\nstderr:\n{stderr}");
+        ensure!(report.errors == 0, "it tells a fault of its own: {report}\nstderr:\n{stderr}");
         let mut lines = Vec::new();
         for line in raw.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             lines.push(Event(serde_json::from_slice(line).context("a checked line is JSON")?));
@@ -151,7 +152,7 @@ impl Stream {
 
     /// The kernel's events.
     pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
-        self.lines.iter().filter(|line| !matches!(line.kind(), "coverage" | "loss" | "summary"))
+        self.lines.iter().filter(|line| !matches!(line.kind(), "coverage" | "loss" | "error" | "summary"))
     }
 
     pub(crate) fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Event> {

@@ -32,6 +32,61 @@ fn each_broken_rule_is_named() {
     }
 }
 
+/// A fault that the collection tells of itself breaks no rule, and is counted.
+#[test]
+fn an_error_line_is_known_and_counted() {
+    let error = |code: &str| {
+        let mut lines = good();
+        let error = json!({"event": "error", "time": "2024-05-06T07:08:09.123456789Z", "class": "process",
+            "code": code, "message": "it did not come back"});
+        lines.insert(5, error.to_string());
+        check(&bytes(&lines), Ending::Summary)
+    };
+    let report = error("canary");
+    assert_eq!((report.faults.len(), report.errors), (0, 1), "{report}");
+    assert!(report.to_string().ends_with(", 1 errors told"), "{report}");
+    assert!(error("boredom").faults[0].contains("code is \"boredom\""));
+}
+
+/// An open that came out well has its file, or says what of it is missing.
+#[test]
+fn an_opened_file_is_told_or_named_as_missing() {
+    let opened = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut lines = good();
+        with(&mut lines, 0, |coverage| {
+            let hooks = json!([{"via": "tp:sys_exit_openat", "rung": "tp", "readers": "direct"}]);
+            coverage["classes"]["file"] = json!({"hooks": hooks, "blind": []});
+        });
+        let mut open: serde_json::Value = serde_json::from_str(&lines[1]).unwrap();
+        for (key, value) in
+            [("event", "open"), ("class", "file"), ("via", "tp:sys_exit_openat"), ("stream", "openat")]
+        {
+            open[key] = json!(value);
+        }
+        open.as_object_mut().unwrap().remove("exec");
+        open["open"] =
+            json!({"path": "/x", "requested": "x", "flags": ["O_RDONLY"], "dev": "8:1", "ino": 7, "fd": 3});
+        change(&mut open);
+        lines.insert(8, open.to_string());
+        with(&mut lines, 9, |summary| {
+            summary["classes"]["file"] = json!({"generated": 1, "delivered": 1, "filtered": 0, "internal": 0,
+                "merged": 0, "pending": 0, "missed": 0, "dropped": {}});
+        });
+        check(&bytes(&lines), Ending::Summary).faults
+    };
+    assert_eq!(opened(&|_| ()), Vec::<String>::new());
+    for key in ["path", "dev", "ino"] {
+        let without = |open: &mut serde_json::Value| drop(open["open"].as_object_mut().unwrap().remove(key));
+        let faults = opened(&without);
+        assert!(faults.len() == 1 && faults[0].contains(&format!("open.{key} is not there")), "{faults:?}");
+        let said = opened(&|open| {
+            without(open);
+            open["missing"] = json!({format!("open.{key}"): "fault"});
+        });
+        assert_eq!(said, Vec::<String>::new(), "{key}");
+    }
+}
+
 /// The good stream holds its loss with numbers; here the same loss stands as a mere count.
 #[test]
 fn a_loss_may_have_no_numbers_whatever_its_reason() {

@@ -24,6 +24,8 @@ pub(crate) struct KernelRun {
     problem: Option<String>,
     /// When its machine died and went on in a further boot.
     deaths: Vec<String>,
+    /// It is known that none can run here, and that is no problem.
+    may_skip_all: bool,
 }
 
 impl KernelRun {
@@ -44,6 +46,7 @@ impl KernelRun {
             counts,
             problem,
             deaths: Vec::new(),
+            may_skip_all: false,
         }
     }
 
@@ -57,6 +60,7 @@ impl KernelRun {
             counts: Counts::default(),
             problem: Some(problem),
             deaths: Vec::new(),
+            may_skip_all: false,
         }
     }
 
@@ -71,7 +75,23 @@ impl KernelRun {
         let tests: BTreeMap<_, _> =
             skips.iter().map(|(name, reason)| (name.clone(), Outcome::Skipped(reason.clone()))).collect();
         let counts = Self::count(&tests);
-        Self { kernel, tests, skips, times: Vec::new(), counts, problem: None, deaths: Vec::new() }
+        Self {
+            kernel,
+            tests,
+            skips,
+            times: Vec::new(),
+            counts,
+            problem: None,
+            deaths: Vec::new(),
+            may_skip_all: true,
+        }
+    }
+
+    /// A kernel on which every test is skipped shows nothing.
+    fn all_skipped(&self) -> Option<String> {
+        let ran = self.counts.passed + self.counts.failed;
+        let skipped = ran == 0 && self.counts.skipped > 0 && !self.may_skip_all;
+        skipped.then(|| format!("{}: all {} tests are skipped", self.kernel, self.counts.skipped))
     }
 
     fn count(tests: &BTreeMap<String, Outcome>) -> Counts {
@@ -153,6 +173,7 @@ impl Report {
             |run: &KernelRun| run.problem.as_ref().map(|problem| format!("{}: {problem}", run.kernel));
         let mut problems = self.problems.clone();
         problems.extend(self.kernels.iter().filter_map(of_runs));
+        problems.extend(self.kernels.iter().filter_map(KernelRun::all_skipped));
         let mut whole = self.kernels.iter().filter(|run| run.problem.is_none());
         if let Some(first) = whole.next() {
             for run in whole.filter(|run| !run.tests.keys().eq(first.tests.keys())) {
@@ -278,6 +299,17 @@ mod tests {
             run("2", &format!("test b ... ok{closing}")),
         ]);
         assert_eq!(report.all_problems(), ["1 and 2 do not run the same tests: a, b"]);
+    }
+
+    #[test]
+    fn a_kernel_whose_tests_are_all_skipped_is_a_problem_unless_this_user_may_run_none() {
+        let closing = "\ntest result: ok. 0 passed; 0 failed; 1 ignored;";
+        let mut report = Report::default();
+        report.add_kernels([run("1", &format!("test a ... ignored, BPF does not work here{closing}"))]);
+        assert_eq!(report.all_problems(), ["1: all 1 tests are skipped"]);
+        let mut report = Report::default();
+        report.add_kernels([KernelRun::skipped("1".to_owned(), vec!["a".to_owned()], "needs root")]);
+        assert!(report.all_problems().is_empty());
     }
 
     #[test]

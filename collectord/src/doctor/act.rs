@@ -2,6 +2,10 @@
 //! does it, since the collector never reports itself.
 
 use collector_common::Class;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, openat2};
+use nix::unistd::execveat;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,6 +17,7 @@ use std::time::Duration;
 pub(super) const FLAG: &str = "--self-made-event";
 /// A program that is nowhere, for an exec that fails.
 const NO_PROGRAM: &str = "/proc/self/no-such-program";
+const NO_WORDS: &[&CStr] = &[];
 /// A loopback that drops packets must not hold the helper.
 const PACKET_MAX: Duration = Duration::from_secs(2);
 
@@ -21,14 +26,23 @@ const PACKET_MAX: Duration = Duration::from_secs(2);
 fn ways(class: Class) -> &'static [(&'static str, Way)] {
     match class {
         // The helper's own start and end are an exec and an exit.
-        Class::Process => &[("a failing exec", failing_exec), ("a child", child)],
+        Class::Process => &[
+            ("a failing exec", failing_exec),
+            ("a failing exec below a folder", failing_execat),
+            ("a child", child),
+        ],
         Class::Network => &[
             ("a TCP connection over 127.0.0.1", tcp4),
             ("a TCP connection over ::1", tcp6),
             ("datagrams over 127.0.0.1", udp4),
             ("datagrams over ::1", udp6),
         ],
-        Class::File => &[("opening a file", open), ("opening a file that is not there", open_missing)],
+        // The C library makes openat of the other calls.
+        Class::File => &[
+            ("opening a file", open),
+            ("opening a file that is not there", open_missing),
+            ("opening a file by openat2", openat2_root),
+        ],
     }
 }
 
@@ -66,6 +80,12 @@ fn failing_exec() -> io::Result<()> {
     // It returns only where it fails.
     let error = Command::new(NO_PROGRAM).exec();
     if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn failing_execat() -> io::Result<()> {
+    let Err(errno) =
+        execveat(File::open("/")?, c"no-such-program", &[c"no-such-program"], NO_WORDS, AtFlags::empty());
+    if errno == Errno::ENOENT { Ok(()) } else { Err(errno.into()) }
 }
 
 fn child() -> io::Result<()> {
@@ -122,6 +142,11 @@ fn open_missing() -> io::Result<()> {
         Err(error) => Err(error),
         Ok(_) => Err(io::Error::other(format!("{NO_PROGRAM} is there"))),
     }
+}
+
+fn openat2_root() -> io::Result<()> {
+    let how = OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC);
+    openat2(AT_FDCWD, "/", how).map(drop).map_err(Into::into)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What helps where something is refused.
 
-use super::privileges;
 use super::prove::{NoProof, hooks_of};
 use super::report::{HookReport, Status, Unserved};
 use crate::failure::{Failure, exit_code};
 use crate::kernel::{LoadError, Refusal, TRACEFS, blind_without};
+use crate::privileges;
 use collector_common::{Class, Hook, Rung};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 

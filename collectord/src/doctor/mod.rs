@@ -3,7 +3,6 @@
 
 mod act;
 mod cure;
-mod privileges;
 mod prove;
 mod report;
 mod surroundings;
@@ -98,7 +97,9 @@ fn examine(load: &LoadOptions) -> Report {
     for report in &mut hooks {
         let class = classes.iter().find(|class| class.class == report.hook.class());
         let proof = class.and_then(|class| class.proof.as_ref().ok());
-        report.event = proof.is_some_and(|proof| proof.streams.contains(report.hook.stream()));
+        // What tells how an attempt ended knows of it from the hook that saw it begin, which tells nothing itself.
+        let teller = if report.hook == Hook::TcpBegin { Hook::TcpEnd } else { report.hook };
+        report.event = proof.is_some_and(|proof| proof.streams.contains(teller.stream()));
     }
     let kernel = nix::sys::utsname::uname();
     let kernel = kernel.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();

@@ -1,10 +1,10 @@
 //! What the doctor found, as one value: the exit code, the JSON document and the text for people derive from it.
 
 use super::cure;
-use super::privileges::MissingCapability;
 use super::prove::Proof;
 use crate::failure::exit_code;
 use crate::kernel::{HookTrial, Readers, Tried, blind_without, via};
+use crate::privileges::MissingCapability;
 use collector_common::{Class, Hook};
 use serde_json::{Value, json};
 
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Ok,
+    /// Attached, and no event of the doctor's own making came through it.
+    Untested,
     /// Something is not seen, and named.
     Warn,
     Fail,
@@ -23,6 +25,7 @@ impl Status {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Untested => "untested",
             Self::Warn => "warn",
             Self::Fail => "fail",
             Self::Info => "info",
@@ -97,19 +100,23 @@ impl HookReport {
         // The last family that is tried serves most kernels: its refusal is the one to cure.
         let last = report.portable.as_ref().or(report.direct.as_ref());
         if let Some(Tried::NotAttached(refusal) | Tried::NotLoaded(refusal)) = last
-            && report.status() != Status::Ok
+            && !report.is_served()
         {
             report.cure = Some(cure::of_hook(hook, refusal));
         }
         report
     }
 
-    /// One family is enough; a hook that its class can do without is no failure.
+    /// One family is enough.
+    pub(super) fn is_served(&self) -> bool {
+        [&self.direct, &self.portable].into_iter().flatten().any(|tried| *tried == Tried::Attached)
+    }
+
+    /// A hook that its class can do without is no failure, and one that is attached no proof.
     pub(super) fn status(&self) -> Status {
-        let served =
-            [&self.direct, &self.portable].into_iter().flatten().any(|tried| *tried == Tried::Attached);
-        match (served, blind_without(self.hook)) {
-            (true, _) => Status::Ok,
+        match (self.is_served(), blind_without(self.hook)) {
+            (true, _) if self.event => Status::Ok,
+            (true, _) => Status::Untested,
             (false, Some(_)) => Status::Warn,
             (false, None) => Status::Fail,
         }

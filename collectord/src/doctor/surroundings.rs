@@ -1,11 +1,11 @@
 //! What stands around the kernel programs: the kernel's BTF, this process's privileges, the filesystems that hooks are
 //! attached through. Only what fails here and is needed by a hook counts; the rest is context.
 
-use super::privileges;
 use super::report::{Check, Status};
 use crate::host;
 use crate::kernel::TRACEFS;
 use crate::kernel::{BTF_PATH, Layout, LayoutError};
+use crate::privileges;
 use collector_common::{Hook, Offsets, Rung};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use std::io;

@@ -95,6 +95,7 @@ impl Page {
     fn marked(&mut self, status: Status, text: &str) {
         let (mark, code) = match status {
             Status::Ok => ("ok", "\x1b[32m"),
+            Status::Untested => ("?", "\x1b[2m"),
             Status::Warn => ("warn", "\x1b[33m"),
             Status::Fail => ("FAIL", "\x1b[31m"),
             Status::Info => ("-", "\x1b[2m"),
@@ -118,7 +119,11 @@ impl Page {
     }
 
     fn hook(&mut self, report: &HookReport, width: usize, tried_width: usize) {
-        let event = if report.event { "own event" } else { "" };
+        let event = match report.status() {
+            Status::Ok => "own event",
+            Status::Untested => "untested",
+            _ => "",
+        };
         let text = format!(
             "{:<width$}  direct {:<tried_width$}  portable {:<tried_width$}  {event}",
             via(report.hook),
@@ -126,7 +131,7 @@ impl Page {
             tried(report.portable.as_ref())
         );
         self.marked(report.status(), text.trim_end());
-        if report.status() == Status::Ok {
+        if report.is_served() {
             return;
         }
         for (readers, tried) in [("direct", &report.direct), ("portable", &report.portable)] {

@@ -6,9 +6,10 @@ use super::layout::{Layout, LayoutError};
 use super::mapped::{MappedWords, Slots};
 use super::one_reader::{NoRings, OneReader};
 use super::program::{self, Link, Links};
-use super::refusal::{Refusal, missing_capabilities};
+use super::refusal::Refusal;
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
 use super::{OBJECT, arch, followed, kfunc};
+use crate::privileges::missing_where_refused;
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
@@ -101,7 +102,7 @@ pub enum LoadError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// A capability is missing.
-    #[error("loading kernel programs needs {}: {refusal}", .capabilities.join(" and "))]
+    #[error("loading and attaching kernel programs needs {}: {refusal}", .capabilities.join(" and "))]
     Permission {
         /// What is missing.
         capabilities: Vec<&'static str>,
@@ -239,7 +240,7 @@ impl KernelObject {
         refusal: Refusal,
     ) -> Result<(), LoadError> {
         if blind_without(hook).is_none() && !options.optional.contains(&hook.class()) {
-            return Err(explain(what, refusal));
+            return Err(explain(what, refusal, Some(hook)));
         }
         if blind_without(hook).is_none() {
             let class = hook.class().name();
@@ -468,24 +469,24 @@ fn own_pid(layout: &Layout) -> Result<u32, LoadError> {
     let mut ebpf = load_object(layout, &LoadOptions::default(), 0, &[])?;
     let program = ebpf.program_mut("own_pid").ok_or_else(|| absent("own_pid"))?;
     let program: &mut RawTracePoint = program.try_into().map_err(refused("own_pid"))?;
-    program.load().map_err(|error| explain("program own_pid".to_owned(), Refusal::of_program(&error)))?;
+    program
+        .load()
+        .map_err(|error| explain("program own_pid".to_owned(), Refusal::of_program(&error), None))?;
     let run = program.test_run(RawTracePointRunOptions::new()).map_err(refused("running own_pid"))?;
     Ok(run.return_value)
 }
 
-fn explain(what: String, refusal: Refusal) -> LoadError {
-    if refusal.is_permission() {
-        let capabilities = missing_capabilities();
-        if !capabilities.is_empty() {
-            return LoadError::Permission { capabilities, refusal };
-        }
+fn explain(what: String, refusal: Refusal, hook: Option<Hook>) -> LoadError {
+    let capabilities = missing_where_refused(&refusal, hook);
+    if capabilities.is_empty() {
+        return LoadError::Refused { what, refusal };
     }
-    LoadError::Refused { what, refusal }
+    LoadError::Permission { capabilities, refusal }
 }
 
 pub(super) fn refused<E: std::error::Error + 'static>(what: &str) -> impl FnOnce(E) -> LoadError + use<E> {
     let what = what.to_owned();
-    move |error| explain(what, Refusal::of_error(&error))
+    move |error| explain(what, Refusal::of_error(&error), None)
 }
 
 pub(super) fn absent(name: &str) -> LoadError {

@@ -1,7 +1,6 @@
 //! Why the kernel refused something, in one line: the errno's meaning, and of a verifier log the line that matters.
 
 use aya::programs::ProgramError;
-use caps::{CapSet, Capability};
 use std::fmt;
 
 /// A refusal by the kernel.
@@ -86,19 +85,6 @@ fn shorten(line: &str) -> String {
         Some((at, _)) => format!("{}...", &line[..at]),
         None => line.to_owned(),
     }
-}
-
-/// The capabilities that loading and attaching needs and this process lacks. CAP_SYS_ADMIN stands for both.
-pub(crate) fn missing_capabilities() -> Vec<&'static str> {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    if has(Capability::CAP_SYS_ADMIN) {
-        return Vec::new();
-    }
-    [(Capability::CAP_BPF, "CAP_BPF"), (Capability::CAP_PERFMON, "CAP_PERFMON")]
-        .into_iter()
-        .filter(|(capability, _)| !has(*capability))
-        .map(|(_, name)| name)
-        .collect()
 }
 
 #[cfg(test)]

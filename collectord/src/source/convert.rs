@@ -98,6 +98,9 @@ impl Converter {
                     open::why_pathless(&open, record)
                         .map(|reason| Missing { field: Cow::Borrowed("open.path"), reason }),
                 );
+                if open.fd.is_some() && open.ino.is_none() {
+                    unseen.extend(["open.dev", "open.ino", "open.created"].map(fault));
+                }
                 (&record.header, &record.task, KernelBody::Open(open))
             }
             Record::CgroupMade(record, text) => {

@@ -8,6 +8,7 @@ use crate::source::CANARY_PERIOD;
 use clap::{Args, ValueEnum};
 use collector_common::{COMM_BYTES, CgroupFilter, Class, Filters, Hook, PathPrefix};
 use std::fmt;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -210,6 +211,20 @@ pub enum FlagError {
     /// Threads are told as forks.
     #[error("--threads is about forks: add --events fork")]
     ThreadsWithoutFork,
+    /// These compare what was opened.
+    #[error("{flag} is about opens: add open to --events")]
+    WithoutOpen {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// Exits and forks do not fail.
+    #[error(
+        "--failed is about opens, connections and program starts: add one of open, connect, exec to --events"
+    )]
+    NothingFails,
+    /// Lines for people have no room for them.
+    #[error("--ancestry is told in JSON lines alone: add --format json")]
+    AncestryInCompact,
 }
 
 impl WatchArgs {
@@ -230,6 +245,7 @@ impl WatchArgs {
         if self.threads && !self.events.contains(&EventName::Fork) {
             return Err(FlagError::ThreadsWithoutFork);
         }
+        self.do_something()?;
         let readers = match self.readers {
             ReadersArg::Auto => ReadersChoice::Auto,
             ReadersArg::Direct => ReadersChoice::Only(Readers::Direct),
@@ -247,6 +263,28 @@ impl WatchArgs {
             object: self.object.clone(),
             ..LoadOptions::default()
         })
+    }
+
+    /// A flag that would do nothing is a mistake of whoever wrote it.
+    fn do_something(&self) -> Result<(), FlagError> {
+        let opens = self.events.is_empty() || self.events.contains(&EventName::Open);
+        let about_opens = [("--writes", self.writes), ("--path-prefix", !self.path_prefix.is_empty())];
+        if let Some((flag, _)) = about_opens.into_iter().find(|(_, given)| *given && !opens) {
+            return Err(FlagError::WithoutOpen { flag });
+        }
+        if self.failed && self.told().is_empty() {
+            return Err(FlagError::NothingFails);
+        }
+        if self.ancestry.is_some() && self.format() == Format::Compact {
+            return Err(FlagError::AncestryInCompact);
+        }
+        Ok(())
+    }
+
+    /// How events are written: as lines for people where a person looks on, if nothing else was asked for.
+    pub fn format(&self) -> Format {
+        let terminal = || std::io::stdout().is_terminal();
+        self.format.unwrap_or_else(|| if terminal() { Format::Compact } else { Format::Json })
     }
 
     fn filters(&self) -> Result<Filters, FlagError> {

@@ -164,14 +164,17 @@ impl Lines {
             }
             _ => {}
         }
+        // Whose field it is, the line says.
+        let short = |field: &str| {
+            let of_body = field.strip_prefix(event.body.name()).and_then(|rest| rest.strip_prefix('.'));
+            of_body.unwrap_or(field).to_owned()
+        };
         for missing in &event.missing {
-            self.painted(Color::Yellow, &format!(" [{} missing]", missing.field));
+            self.painted(Color::Yellow, &format!(" [{} missing]", short(&missing.field)));
         }
         for truncated in &event.truncated {
-            self.painted(
-                Color::Yellow,
-                &format!(" [{} cut, was {} bytes]", truncated.field, truncated.original_len),
-            );
+            let field = short(&truncated.field);
+            self.painted(Color::Yellow, &format!(" [{field} cut, was {} bytes]", truncated.original_len));
         }
         self.columns.fit(&mut self.out, start, &self.cuts);
         self.out.push('\n');
@@ -202,6 +205,7 @@ impl Lines {
             Some(path) => self.argument(path.as_bytes()),
             None => self.out.push('?'),
         }
+        let start = self.out.len();
         if let Some(flags) = open.flags {
             for (index, name) in flags.names(abi).enumerate() {
                 self.out.push(if index == 0 { ' ' } else { '|' });
@@ -210,6 +214,10 @@ impl Lines {
         }
         if let Some(mode) = open.mode {
             let _ = write!(self.out, " {mode:04o}");
+        }
+        // Behind the space: on 80 columns there are files that leave no room for all flags.
+        if start < self.out.len() {
+            self.cuts.push(Cut { range: start + 1..self.out.len(), keep: Keep::Late });
         }
         if let Some(fd) = open.fd {
             let _ = write!(self.out, " = {fd}");

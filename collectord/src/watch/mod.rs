@@ -18,7 +18,6 @@ use args::Format;
 use collector_core::{Collector, CollectorConfig, EndReason, JsonEncoder, RunReport};
 use compact::CompactLines;
 use output::{Lines, Output};
-use std::io::IsTerminal;
 use std::time::Duration;
 
 /// Events that may wait between the reader and the output.
@@ -82,8 +81,7 @@ async fn collect(sources: Vec<KernelSource>, args: &WatchArgs) -> anyhow::Result
 }
 
 fn lines(args: &WatchArgs) -> Lines {
-    let terminal = std::io::stdout().is_terminal();
-    match args.format.unwrap_or(if terminal { Format::Compact } else { Format::Json }) {
+    match args.format() {
         Format::Json => Lines::Json(JsonEncoder::new()),
         Format::Compact => {
             let width = if args.wide { || None } else { terminal::columns };

@@ -36,6 +36,8 @@ pub struct Report {
     pub events: u64,
     /// Events told as lost.
     pub lost: u64,
+    /// Faults of the collection that it told itself.
+    pub errors: u64,
 }
 
 impl Report {
@@ -58,7 +60,11 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
-        write!(f, "{} events, {} told lost, {} faults", self.events, self.lost, self.faults.len())
+        write!(f, "{} events, {} told lost, {} faults", self.events, self.lost, self.faults.len())?;
+        if self.errors > 0 {
+            write!(f, ", {} errors told", self.errors)?;
+        }
+        Ok(())
     }
 }
 
@@ -117,6 +123,10 @@ impl Checker {
                     "coverage" => self.coverage(&event, &mut faults),
                     "loss" => self.loss(&event, &mut faults),
                     "summary" => self.summary(&event, &mut faults),
+                    "error" => {
+                        self.report.errors += 1;
+                        check_object("", &event, schema::ERROR, &[], &Gaps::default(), &mut faults);
+                    }
                     _ => self.kernel_event(&kind, &event, &mut faults),
                 }
                 self.kinds.push(kind);
@@ -226,7 +236,7 @@ impl Checker {
         match event.get(kind) {
             Some(Value::Object(body)) => {
                 check_object(kind, body, known.body, &[], &gaps, faults);
-                check_body(kind, body, faults);
+                check_body(kind, body, &gaps, faults);
             }
             _ => faults.push(format!("{kind} without its body")),
         }
@@ -324,7 +334,7 @@ fn classes<'a>(event: &'a Object, faults: &mut Vec<String>) -> Vec<(&'a String, 
 }
 
 /// Rules between the keys of one body.
-fn check_body(kind: &str, body: &Object, faults: &mut Vec<String>) {
+fn check_body(kind: &str, body: &Object, gaps: &Gaps, faults: &mut Vec<String>) {
     let has = |key| body.contains_key(key);
     match kind {
         "exit" => {
@@ -345,6 +355,11 @@ fn check_body(kind: &str, body: &Object, faults: &mut Vec<String>) {
         "open" => {
             if has("fd") == has("errno") {
                 faults.push("open: exactly one of fd and errno".to_owned());
+            }
+            for key in ["path", "dev", "ino"] {
+                if has("fd") && !has(key) && !gaps.tells(&format!("open.{key}")) {
+                    faults.push(format!("open.{key} is not there, but a file was opened"));
+                }
             }
             let path = body.get("path").and_then(Value::as_str);
             if has("fd") && path.is_some_and(|path| !path.starts_with('/')) {

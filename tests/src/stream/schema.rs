@@ -261,6 +261,15 @@ pub(super) const MISSED: &[Field] = &[
     always("reason", Name),
 ];
 
+/// A fault of the collection itself.
+pub(super) const ERROR: &[Field] = &[
+    always("event", Name),
+    always("time", Time),
+    always("class", OneOf(CLASSES)),
+    always("code", OneOf(&["accounting", "canary"])),
+    always("message", Name),
+];
+
 /// The last line; its classes are checked with [`BOOKS`].
 pub(super) const SUMMARY: &[Field] = &[always("event", Name), if_any("time", Time)];
 pub(super) const BOOKS: &[Field] = &[

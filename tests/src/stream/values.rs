@@ -45,7 +45,7 @@ impl Gaps {
     }
 
     /// Whether the value at `path`, or an object that would hold it, is named as missing.
-    fn tells(&self, path: &str) -> bool {
+    pub(super) fn tells(&self, path: &str) -> bool {
         self.missing.iter().any(|missing| {
             path.strip_prefix(missing.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })

@@ -151,7 +151,10 @@ mod tests {
             record.header.missing = missing::OPEN_PATH | missing::OPEN_REQUESTED | missing::OPEN_FLAGS;
         }));
         let named: Vec<_> = event.missing.iter().map(|missing| missing.field.as_ref()).collect();
-        assert_eq!(named, ["open.path", "open.requested", "open.flags"]);
+        assert_eq!(
+            named,
+            ["open.path", "open.requested", "open.flags", "open.dev", "open.ino", "open.created"]
+        );
         assert_eq!(open_of(&event), &Open { fd: Some(3), ..Open::default() });
     }
 

@@ -16,6 +16,8 @@ pub(super) enum Keep {
     Begin,
     /// The begin and, twice as long, the end: of a path.
     Ends,
+    /// The begin, and all of it as long as the others can give way.
+    Late,
 }
 
 /// A part of a line that may be cut.
@@ -41,7 +43,7 @@ pub(super) fn cut(text: &str, room: usize, keep: Keep) -> String {
     }
     let Some(kept) = room.checked_sub(1) else { return String::new() };
     let head = match keep {
-        Keep::Begin => kept,
+        Keep::Begin | Keep::Late => kept,
         Keep::Ends => kept / 3,
     };
     let mut begin = String::new();

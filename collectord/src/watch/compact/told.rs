@@ -22,8 +22,7 @@ impl Lines {
         for (reason, count) in &loss.reasons {
             let _ = write!(text, ", {reason} {count}");
         }
-        self.painted(Color::Red, &text);
-        self.out.push('\n');
+        self.told(Color::Red, &text);
     }
 
     pub(super) fn error(&mut self, error: &ErrorEvent) {
