@@ -53,7 +53,7 @@ impl Bench<'_> {
         let portable = "--events open --readers portable";
         let loads = [
             ("kernel open", Kind::Open, 100_000, self.agents("--events open", "o")),
-            ("kernel open, portable", Kind::Open, 100_000, vec![self.ours(portable)]),
+            ("kernel open, portable", Kind::Open, 100_000, self.agents(portable, "o")),
             ("kernel connect-udp", Kind::ConnectUdp, 50_000, self.agents("--events connect", "c")),
             ("kernel connect-refused", Kind::ConnectRefused, 10_000, self.agents("--events connect", "c")),
             // With the programs of fork and exit, which no watch is without.

@@ -49,7 +49,7 @@ const TARGETS: &[Target] = &[
     most("law", LAW, "load_unseen", Nothing, 0.0),
     most("law", LAW, "execs_lost", Nothing, 0.0),
     most("K1", "kernel open", BPF, Ref, 1.1),
-    most("K1", "kernel open, portable", BPF, Other("kernel open"), 1.8),
+    most("K1", "kernel open, portable", BPF, Ref, 1.8),
     most("K1", "kernel connect-udp", BPF, Ref, 1.1),
     most("K1", "kernel connect-refused", BPF, Ref, 1.5),
     most("K1", "kernel exec", BPF, Ref, 2.0),
