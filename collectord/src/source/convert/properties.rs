@@ -1,21 +1,27 @@
 //! Any bytes in a record come back exactly from what people and programs read, and reach neither as a control.
 
+mod bodies;
+
 use super::fixtures::{
-    ExecParts, comm, connect, converted, converter, exec_failed, exec_of, exit, fork, leaf_first, open,
+    ExecParts, comm, connect, converted, converter, exec_failed, exec_of, exit, fork, leaf_first,
 };
 use crate::watch::compact::CompactLines;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use collector_common::{Record, RecordKind};
+use bodies::hostile_open;
+use collector_common::{ARGV_BYTES_MAX, PATH_BYTES_MAX, Record, RecordKind};
 use collector_core::escape::unescape;
 use collector_core::event::KernelEvent;
 use collector_core::{CollectionEvent, JsonEncoder};
 use serde_json::Value;
 
-/// Events that carry random bytes, each in six or more texts.
+/// Execs that carry random bytes, each in five or more texts.
 const HOSTILE_EVENTS: u64 = 100_000;
-/// Opens, each with three.
-const HOSTILE_OPENS: u64 = 100_000;
+/// Texts of random bytes, none of them empty, that the execs carry at least; those of the other bodies are in `bodies`.
+const EXEC_TEXTS_MIN: u64 = 530_000;
+const _: () = assert!(EXEC_TEXTS_MIN + bodies::TEXTS_MIN >= 1_000_000, "the promise is a million");
+/// One text in so many is as long as it can be, and one more of any length.
+const LONG_EVERY: usize = 300;
 /// Damaged records.
 const DAMAGED_RECORDS: u64 = 50_000;
 /// Events written at once.
@@ -23,6 +29,33 @@ const BATCH: u64 = 200;
 
 /// SplitMix64: each seed is a case that can be run again.
 struct Random(u64);
+
+/// What was generated: texts that are not empty, and the longest of each.
+#[derive(Debug, Default)]
+struct Made {
+    texts: u64,
+    name: usize,
+    path: usize,
+    argv: usize,
+}
+
+impl Made {
+    fn text(&mut self, text: &[u8]) {
+        self.texts += u64::from(!text.is_empty());
+    }
+
+    /// An absolute path: the root alone is nobody's random bytes.
+    fn path(&mut self, path: &[u8]) {
+        self.texts += u64::from(path != b"/");
+        self.path = self.path.max(path.len());
+        self.name = self.name.max(path.split(|&byte| byte == b'/').map(<[u8]>::len).max().unwrap_or(0));
+    }
+
+    fn args(&mut self, args: &[Vec<u8>]) {
+        args.iter().for_each(|arg| self.text(arg));
+        self.argv = self.argv.max(args.iter().map(|arg| arg.len() + 1).sum());
+    }
+}
 
 /// What is hard to write: what must be escaped, what looks like an escape or like the line's own marks, cut UTF-8.
 const HARD: [&[u8]; 34] = [
@@ -78,28 +111,62 @@ impl Random {
         self.next().to_le_bytes()[0]
     }
 
-    /// Any bytes but NUL, which ends every text of the kernel's.
+    /// Any bytes but NUL, which ends every text of the kernel's; at least one.
     fn text(&mut self, len_max: usize) -> Vec<u8> {
+        let pieces = 1 + self.below(3);
+        let len = match self.below(LONG_EVERY) {
+            0 => len_max,
+            1 => 1 + self.below(len_max),
+            _ => 0,
+        };
         let mut text = Vec::new();
-        for _ in 0..self.below(4) {
+        let mut made = 0;
+        while made < pieces || text.len() < len {
             match self.below(4) {
                 0 => text.extend_from_slice(b"plain"),
-                1 => text.extend((0..1 + self.below(4)).map(|_| self.byte()).filter(|&byte| byte != 0)),
+                1 => text.extend((0..1 + self.below(4)).map(|_| self.byte().max(1))),
                 _ => text.extend_from_slice(HARD[self.below(HARD.len())]),
             }
+            made += 1;
         }
-        text.truncate(len_max);
+        text.truncate(if len > 0 { len } else { len_max });
         text
+    }
+
+    /// A text or, now and then, none.
+    fn argument(&mut self, len_max: usize) -> Vec<u8> {
+        if self.below(8) == 0 { Vec::new() } else { self.text(len_max) }
+    }
+
+    /// As many arguments as `room` has bytes for, their NULs counted.
+    fn arguments(&mut self, mut room: usize) -> Vec<Vec<u8>> {
+        let mut args = Vec::new();
+        for _ in 0..self.below(4) {
+            let Some(left) = room.checked_sub(1).filter(|&left| left > 0) else { break };
+            let arg = self.argument(left);
+            room = left - arg.len();
+            args.push(arg);
+        }
+        args
     }
 
     /// A name in a directory: not empty, without a slash.
     fn name(&mut self) -> Vec<u8> {
         let mut name = self.text(255);
-        name.retain(|&byte| byte != b'/');
-        if name.is_empty() { b"d".to_vec() } else { name }
+        name.iter_mut().filter(|byte| **byte == b'/').for_each(|byte| *byte = b'|');
+        name
     }
 
+    /// A path's names; one in so many takes all the bytes that there are.
     fn names(&mut self) -> Vec<Vec<u8>> {
+        if self.below(LONG_EVERY) == 0 {
+            let name = |random: &mut Self| {
+                let mut name = random.name();
+                name.resize(255, b'n');
+                name
+            };
+            return (0..PATH_BYTES_MAX / 256).map(|_| name(self)).collect();
+        }
         (0..self.below(4)).map(|_| self.name()).collect()
     }
 }
@@ -131,13 +198,28 @@ struct Texts {
     args: Vec<Vec<u8>>,
 }
 
+impl Texts {
+    fn count(&self, made: &mut Made) {
+        made.text(&self.comm);
+        made.text(&self.filename);
+        self.interp.iter().for_each(|interp| made.text(interp));
+        [Some(&self.path), Some(&self.cwd), self.script.as_ref()]
+            .into_iter()
+            .flatten()
+            .for_each(|path| made.path(path));
+        made.args(&self.args);
+    }
+}
+
 fn hostile(random: &mut Random) -> (Texts, super::fixtures::Bytes) {
     let (path, cwd, script) = (random.names(), random.names(), random.names());
     let is_script = random.below(3) == 0 && !script.is_empty();
     let interp = random.text(255);
-    let mut args: Vec<_> = (0..random.below(4)).map(|_| random.text(100)).collect();
+    let mut args = random.arguments(ARGV_BYTES_MAX as usize);
+    let args_len: usize = args.iter().map(|arg| arg.len() + 1).sum();
     if let Some(first) = args.first_mut()
         && random.below(3) == 0
+        && args_len + absolute(&path).len() <= ARGV_BYTES_MAX as usize
     {
         *first = absolute(&path);
     }
@@ -146,7 +228,7 @@ fn hostile(random: &mut Random) -> (Texts, super::fixtures::Bytes) {
         path: absolute(&path),
         cwd: absolute(&cwd),
         script: is_script.then(|| absolute(&script)),
-        filename: random.text(255),
+        filename: random.text(PATH_BYTES_MAX as usize - 1),
         interp: is_script.then(|| interp.clone()),
         args,
     };
@@ -291,6 +373,7 @@ fn shown_by_compact(line: &str) -> Shown {
 #[test]
 fn any_bytes_come_back_exactly_from_one_safe_line_of_each_format() {
     let mut converter = converter();
+    let mut made = Made::default();
     for first in (0..HOSTILE_EVENTS).step_by(usize::try_from(BATCH).unwrap()) {
         let seeds = first..(first + BATCH).min(HOSTILE_EVENTS);
         let (texts, events): (Vec<_>, Vec<_>) = seeds
@@ -311,6 +394,7 @@ fn any_bytes_come_back_exactly_from_one_safe_line_of_each_format() {
         for (seed, ((texts, json), compact)) in seeds.zip(texts.iter().zip(&json).zip(&compact)) {
             assert!(is_safe(json) && is_safe(compact), "seed {seed}:\n{json}\n{compact}");
             assert_eq!(&texts_of_json(json), texts, "seed {seed}: {json}");
+            texts.count(&mut made);
             let shown = Shown {
                 argv_0: texts.args.first().filter(|&argv_0| *argv_0 != texts.path).cloned(),
                 args: texts.args.iter().skip(1).cloned().collect(),
@@ -321,29 +405,9 @@ fn any_bytes_come_back_exactly_from_one_safe_line_of_each_format() {
             assert_eq!(shown_by_compact(compact), shown, "seed {seed}: {compact}");
         }
     }
-}
-
-/// An open with random bytes in its comm, its path and its requested name.
-fn hostile_open(random: &mut Random) -> ([Vec<u8>; 3], super::fixtures::Bytes) {
-    let (path, requested, name) = (random.names(), random.text(255), random.text(15));
-    let record = open(&walked(&path), &with_nul(&requested), |record| record.task.comm = comm(&name));
-    ([name, absolute(&path), requested], record)
-}
-
-#[test]
-fn an_opens_bytes_come_back_exactly_from_one_safe_line() {
-    let mut converter = converter();
-    for seed in 0..HOSTILE_OPENS {
-        let ([name, path, requested], record) = hostile_open(&mut Random(seed));
-        let event = [CollectionEvent::Kernel(Box::new(converted(&mut converter, &record)))];
-        let (json, compact) = (json(&event), compact(&event, || None));
-        assert!(json.len() == 1 && is_safe(&json[0]), "seed {seed}: {json:?}");
-        assert!(compact.len() == 1 && is_safe(&compact[0]), "seed {seed}: {compact:?}");
-        let value: Value = serde_json::from_str(&json[0]).unwrap();
-        assert_eq!(exact(&value["process"], "name").unwrap(), name, "seed {seed}: {value}");
-        assert_eq!(exact(&value["open"], "path").unwrap(), path, "seed {seed}: {value}");
-        assert_eq!(exact(&value["open"], "requested").unwrap(), requested, "seed {seed}: {value}");
-    }
+    assert!(made.texts >= EXEC_TEXTS_MIN, "{made:?}");
+    let bounds = (255, PATH_BYTES_MAX as usize, ARGV_BYTES_MAX as usize);
+    assert_eq!((made.name, made.path, made.argv), bounds);
 }
 
 /// A good record of some kind with some bytes changed.
@@ -353,7 +417,7 @@ fn damaged(random: &mut Random) -> super::fixtures::Bytes {
         1 => fork(|_| ()),
         2 => connect(RecordKind::Connect, b"\x01\0/run/\x1b[2Jsocket", |record| record.flags = 0),
         3 => connect(RecordKind::ConnectResult, b"", |_| ()),
-        4 => hostile_open(random).1,
+        4 => hostile_open(random).record,
         5 => exec_failed(&with_nul(&random.text(255)), &with_nul(&random.text(255)), |_| ()),
         _ => hostile(random).1,
     };
