@@ -51,7 +51,7 @@ pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let offsets = &config().offsets;
     let address = ctx.arg::<u64>(0);
     let sk = R::object(address, constant(&config().types.sock));
-    if R::u16(sk, constant(&offsets.sock_protocol)) != IPPROTO_TCP || !filter::wanted() {
+    if R::u16(sk, constant(&offsets.sock_protocol)) != IPPROTO_TCP || !filter::wanted::<R>() {
         return 0;
     }
     let task = R::current();
@@ -166,7 +166,7 @@ pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
     let returned = syscall_result(ctx);
     let error = if returned < 0 { returned.wrapping_neg() as u32 } else { 0 };
     // No attempts.
-    if error == EBADF || error == ENOTSOCK || error == EFAULT || !filter::wanted() {
+    if error == EBADF || error == ENOTSOCK || error == EFAULT || !filter::wanted::<R>() {
         return 0;
     }
     let task = R::current();
