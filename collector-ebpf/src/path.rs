@@ -87,7 +87,8 @@ pub(crate) fn steps<R: Reader, K: Pathed>(names: bool) -> u32 {
     let mut walk = Walk::<R>::at(scratch.path_at(), scratch.path_trace());
     let flags = if names { walk.names(scratch) } else { walk.counters(scratch) };
     scratch.set_path_trace(walk.trace);
-    scratch.set_path_at(R::address(walk.mount).wrapping_add(u64::from(walk.mount_mnt)), R::address(walk.dentry));
+    scratch
+        .set_path_at(R::address(walk.mount).wrapping_add(u64::from(walk.mount_mnt)), R::address(walk.dentry));
     flags
 }
 

@@ -93,9 +93,8 @@ fn fill_pid_namespace<R: Reader>(record: &mut TaskRecord, leader: R::Ptr) {
     }
     // The last `upid` is the innermost. Which one that is only the run tells, so its address is computed and probed.
     let level = if level > PID_NS_LEVEL_MAX { PID_NS_LEVEL_MAX } else { level };
-    let upid = R::address(pid)
-        + u64::from(numbers)
-        + u64::from(level) * u64::from(constant(&config().upid_bytes));
+    let upid =
+        R::address(pid) + u64::from(numbers) + u64::from(level) * u64::from(constant(&config().upid_bytes));
     record.ns_pid = probe_u32(upid + u64::from(constant(&offsets.upid_nr)));
     let ns = probe_u64(upid + u64::from(constant(&offsets.upid_ns)));
     record.ns_pid_inum = probe_u32(ns + u64::from(constant(&offsets.pid_ns_inum)));

@@ -10,7 +10,7 @@ use core::ptr::read_volatile;
 
 /// Bytes at an object's begin that probe reads take at once: those of a dentry up to behind its name, also where locks
 /// are checked and so are larger.
-const HEAD_BYTES: u32 = 128;
+const HEAD_BYTES: u32 = 112;
 
 /// How kernel objects are read. A field that cannot be read is 0 in both families.
 pub(crate) trait Reader: Copy {
