@@ -74,6 +74,10 @@ offsets! {
     task_cgroups: ["task_struct.cgroups"], optional;
     /// The one of the unified hierarchy.
     css_set_cgroup: ["css_set.dfl_cgrp"], optional;
+    /// Its node in the hierarchy.
+    cgroup_node: ["cgroup.kn"], optional;
+    /// The node's id; a union of several before 5.5.
+    node_id: ["kernfs_node.id"], optional;
     /// How many are above it.
     cgroup_level: ["cgroup.level"], optional;
     /// Their ids and its own, from the root on; pointers to them since 6.1, under another name.

@@ -10,9 +10,9 @@ pub const ARGV_BYTES_MAX: u32 = 8192;
 /// Most bytes of one path; the kernel's own `PATH_MAX`.
 pub const PATH_BYTES_MAX: u32 = 4096;
 /// Most steps of one call of the path walk: names and mount crossings.
-pub const PATH_STEPS_MAX: u32 = 64;
+pub const PATH_STEPS_MAX: u32 = 32;
 /// Most such calls for one path. Together they reach beyond the 2,048 names that a path of 4,096 bytes can have.
-pub const PATH_WALKS_MAX: u32 = 34;
+pub const PATH_WALKS_MAX: u32 = 68;
 /// Most times that a path is walked before it is given up because it is renamed each time.
 pub const PATH_TRIES_MAX: u32 = 4;
 /// Most bytes of the path of a new cgroup, its NUL included: what the kernel gives its tracepoint.

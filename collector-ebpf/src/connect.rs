@@ -12,8 +12,8 @@
 //! loopback it always is), to `end`, which tells it as pending and then decided. Claims see to it that one of them does.
 
 use crate::raw::{
-    AddressScratch, CALL_OVER, Guard, Number, Reader, Registers, attempts, config, constant, current_ids,
-    now_ns, syscall_result,
+    AddressScratch, Attempt, CALL_OVER, Guard, Number, Reader, Registers, attempts, config, constant,
+    current_ids, now_ns, syscall_result,
 };
 use crate::sock::{self, AF_INET, AF_INET6};
 use crate::syscall::{self, Call};
@@ -51,16 +51,25 @@ pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let offsets = &config().offsets;
     let address = ctx.arg::<u64>(0);
     let sk = R::object(address, constant(&config().types.sock));
-    if R::u16(sk, constant(&offsets.sock_protocol)) != IPPROTO_TCP || !filter::wanted() {
+    if R::u16(sk, constant(&offsets.sock_protocol)) != IPPROTO_TCP || !filter::wanted::<R>() {
         return 0;
     }
     let task = R::current();
     let caller = syscall::caller::<R>(task);
-    let mut record = ConnectRecord::default();
+    let Some(attempt) = attempts::place::<R>(address) else {
+        if let Some(number) = Number::take(Hook::TcpBegin) {
+            number.drop(DropReason::NoScratch);
+        }
+        return 0;
+    };
+    let record = &mut *attempt.record;
     record.header.ktime_ns = now_ns();
+    record.header.missing = 0;
+    record.latency_ns = 0;
+    record.text_len = 0;
     task::fill::<R>(&mut record.task, task);
     task::fill_exe::<R>(&mut record.task, task);
-    sock::fill_kind::<R>(&mut record, sk);
+    sock::fill_kind::<R>(record, sk);
     record.abi = caller.abi;
     record.cookie = sock::cookie::<R>(sk);
     if record.cookie == 0 {
@@ -75,12 +84,13 @@ pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     if pending {
         record.flags |= CONNECT_TOLD;
     }
-    if attempts::begin(address, &record, native) && pending {
-        sock::fill_local::<R>(&mut record, sk);
-        sock::fill_remote::<R>(&mut record, sk);
+    if attempts::begin(address, &attempt, native) && pending {
+        let record = attempt.record;
+        sock::fill_local::<R>(record, sk);
+        sock::fill_remote::<R>(record, sk);
         record.result = RESULT_PENDING;
         record.error = EINPROGRESS;
-        tell(ctx, &mut record, Hook::TcpBegin, RecordKind::Connect);
+        tell(ctx, record, Hook::TcpBegin, RecordKind::Connect);
     }
     0
 }
@@ -94,16 +104,18 @@ pub(crate) fn end<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     }
     let Some(_guard) = Guard::enter(Hook::TcpEnd) else { return 0 };
     let address = ctx.arg::<u64>(0);
-    if let Some(record) = attempts::under_way(address) {
-        decide::<R>(ctx, record, address, to == TCP_ESTABLISHED);
-        attempts::end(address);
+    if let Some(mut attempt) = attempts::under_way::<R>(address) {
+        let returned = decide::<R>(ctx, &mut attempt, address, to == TCP_ESTABLISHED);
+        attempts::end(address, &attempt, returned);
     }
     0
 }
 
-/// Tells an attempt that is decided.
+/// Tells an attempt that is decided. Gives the errno that is told and that the call under way will return.
 #[inline(always)]
-fn decide<R: Reader>(ctx: &RawTracePointContext, record: &mut ConnectRecord, address: u64, ok: bool) {
+fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address: u64, ok: bool) -> u32 {
+    let record = &mut *attempt.record;
+    let mut returned = 0;
     let sk = R::object(address, constant(&config().types.sock));
     let now = now_ns();
     let begun = record.header.ktime_ns;
@@ -113,21 +125,24 @@ fn decide<R: Reader>(ctx: &RawTracePointContext, record: &mut ConnectRecord, add
     if record.flags & CONNECT_TOLD != 0 {
         kind = RecordKind::ConnectResult;
     } else if record.flags & CONNECT_NATIVE != 0 {
-        match attempts::claim(address) {
+        let mut in_call = false;
+        match attempts::claim::<R>(address) {
             None => kind = RecordKind::ConnectResult,
             Some(claim) if claim.flags & CALL_OVER == 0 => {
                 // Failed within the call, and the socket does not say with what: the call's exit will.
                 if !ok && error == 0 && is_within_call::<R>(record) {
-                    return;
+                    return 0;
                 }
                 pending_first = record.flags & CONNECT_NONBLOCKING != 0;
+                in_call = !pending_first;
             }
             Some(_) => {}
         }
-        if error != 0 {
-            attempts::remember_failure(address, record.cookie, error);
+        if error != 0 && attempts::remember_failure(address, attempt, error, in_call) {
+            returned = error;
         }
     }
+    let record = &mut *attempt.record;
     record.header.ktime_ns = now;
     sock::fill_local::<R>(record, sk);
     sock::fill_remote::<R>(record, sk);
@@ -142,6 +157,7 @@ fn decide<R: Reader>(ctx: &RawTracePointContext, record: &mut ConnectRecord, add
     record.latency_ns = now.saturating_sub(begun);
     record.flags |= CONNECT_LATENCY;
     tell(ctx, record, Hook::TcpEnd, kind);
+    returned
 }
 
 /// Whether the current task is the attempt's caller and in a native `connect`.
@@ -166,7 +182,7 @@ pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
     let returned = syscall_result(ctx);
     let error = if returned < 0 { returned.wrapping_neg() as u32 } else { 0 };
     // No attempts.
-    if error == EBADF || error == ENOTSOCK || error == EFAULT || !filter::wanted() {
+    if error == EBADF || error == ENOTSOCK || error == EFAULT || !filter::wanted::<R>() {
         return 0;
     }
     let task = R::current();
@@ -182,14 +198,16 @@ pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
     let interrupted = RESTARTS.contains(&error);
     let mut cookie = sock::cookie::<R>(sk);
     if inet && scratch.record.protocol == IPPROTO_TCP {
-        let address = R::address(sk);
+        let address = scratch.number_of(R::address(sk));
         if error == EINPROGRESS {
-            let Some(claim) = attempts::claim(address) else { return 0 };
+            let Some(claim) = attempts::claim::<R>(address) else { return 0 };
             cookie = claim.cookie;
         } else if error == 0 || error == EINTR || interrupted {
-            attempts::call_is_over(address);
+            attempts::call_is_over::<R>(address);
             return 0;
-        } else if error == EALREADY || error == EISCONN || attempts::failure_was_told(address, cookie, error)
+        } else if error == EALREADY
+            || error == EISCONN
+            || attempts::failure_was_told::<R>(address, cookie, error)
         {
             return 0;
         }
@@ -200,9 +218,13 @@ pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
         return 0;
     }
     let ktime_ns = now_ns();
-    let readable = scratch.read_user(call.arg1(), call.arg2() as u32);
+    // A socket that has a remote port says itself what it is connected to.
+    let says = inet
+        && (error == 0 || error == EINPROGRESS)
+        && R::u16(sk, constant(&config().offsets.sock_dport)) != 0;
+    let readable = says || scratch.read_user(call.arg1(), call.arg2() as u32);
     // This takes a connection away.
-    if inet && readable && scratch.family() == AF_UNSPEC {
+    if inet && !says && readable && scratch.family() == AF_UNSPEC {
         return 0;
     }
     let Some(number) = Number::take(Hook::ConnectExit) else { return 0 };

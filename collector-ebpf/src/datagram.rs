@@ -16,7 +16,7 @@ const SOCK_DGRAM: u16 = 2;
 #[inline(always)]
 pub(crate) fn sent<R: Reader, const V6: bool>(ctx: &SockAddrContext) -> i32 {
     let datagram = Datagram::<V6>::of(ctx);
-    if is_wanted() && is_new_flow(datagram.cookie(), datagram.remote(), datagram.remote_port()) {
+    if is_wanted::<R>() && is_new_flow(datagram.cookie(), datagram.remote(), datagram.remote_port()) {
         let task = R::current();
         let hook = if V6 { Hook::SendMsg6 } else { Hook::SendMsg4 };
         tell::<R, V6>(&datagram, hook, task, syscall::caller::<R>(task));
@@ -29,10 +29,10 @@ pub(crate) fn sent<R: Reader, const V6: bool>(ctx: &SockAddrContext) -> i32 {
 #[inline(always)]
 pub(crate) fn connected<R: Reader, const V6: bool>(ctx: &SockAddrContext) -> i32 {
     let datagram = Datagram::<V6>::of(ctx);
-    if datagram.socket_type() == SOCK_DGRAM && is_wanted() {
+    if datagram.socket_type() == SOCK_DGRAM {
         let task = R::current();
         let caller = syscall::caller::<R>(task);
-        if caller.call != Call::Connect {
+        if caller.call != Call::Connect && is_wanted::<R>() {
             let hook = if V6 { Hook::Connect6 } else { Hook::Connect4 };
             tell::<R, V6>(&datagram, hook, task, caller);
         }
@@ -42,8 +42,8 @@ pub(crate) fn connected<R: Reader, const V6: bool>(ctx: &SockAddrContext) -> i32
 
 /// How it ends is not seen here, so it is none of those that failed.
 #[inline(always)]
-fn is_wanted() -> bool {
-    filter::wanted() && filter::successes_wanted()
+fn is_wanted<R: Reader>() -> bool {
+    filter::wanted::<R>() && filter::successes_wanted()
 }
 
 #[inline(always)]

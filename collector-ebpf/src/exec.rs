@@ -15,7 +15,7 @@ const CLOSING_FILES_MAX: u32 = 64;
 
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
-    if !filter::wanted() {
+    if !filter::wanted::<R>() {
         return 0;
     }
     let Some(number) = Number::take(Hook::Exec) else { return 0 };

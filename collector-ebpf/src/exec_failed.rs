@@ -12,7 +12,7 @@ use collector_common::{
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
     let result = syscall_result(ctx);
-    if result >= 0 || !filter::wanted() {
+    if result >= 0 || !filter::wanted::<R>() {
         return 0;
     }
     let Some(number) = Number::take(hook) else { return 0 };

@@ -1,6 +1,6 @@
 //! `sched_process_exit(task[, group_dead])`: fires for every thread; a process ends once, with its last one.
 
-use crate::raw::{Number, Reader, config, constant, current_ids, first_exit, now_ns, unfollow};
+use crate::raw::{Number, Reader, config, constant, first_exit, now_ns, unfollow};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{ExitRecord, Hook, RecordKind};
@@ -19,11 +19,11 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     } else {
         R::u32(signal, constant(&offsets.signal_live)) == 0
     };
-    if !last || !filter::wanted() {
+    if !last || !filter::wanted::<R>() {
         return 0;
     }
     if constant(&config().filters.follow) != 0 {
-        unfollow(current_ids().0);
+        unfollow(R::current_ids().0);
     }
     let mut record = ExitRecord::default();
     task::fill::<R>(&mut record.task, task);

@@ -1,15 +1,14 @@
 //! Which events are wanted. Runs first; what does not pass gets no number.
 
 use crate::raw::{
-    Portable, Reader as _, ancestor_cgroup_id, config, constant, current_comm, current_ids, current_uid,
-    is_followed,
+    Portable, Reader, ancestor_cgroup_id, config, constant, current_comm, current_uid, is_followed,
 };
 use collector_common::{CANARY_COMM, Offsets};
 
 /// Whether the current task's events are wanted.
 #[inline(always)]
-pub(crate) fn wanted() -> bool {
-    let pid = current_ids().0;
+pub(crate) fn wanted<R: Reader>() -> bool {
+    let pid = R::current_ids().0;
     if pid == constant(&config().self_pid) {
         return is_canary();
     }

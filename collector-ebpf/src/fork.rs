@@ -1,6 +1,6 @@
 //! `sched_process_fork(parent, child)`: a task was created and has not run yet.
 
-use crate::raw::{Number, Reader, config, constant, current_ids, follow, is_followed, is_quiet, now_ns};
+use crate::raw::{Number, Reader, config, constant, follow, is_followed, is_quiet, now_ns};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{DropReason, FORK_THREAD, ForkRecord, Hook, RecordKind};
@@ -10,7 +10,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let offsets = &config().offsets;
     let child = R::object(ctx.arg(1), constant(&config().types.task));
     let child_pid = R::u32(child, constant(&offsets.task_tgid));
-    let parent_pid = current_ids().0;
+    let parent_pid = R::current_ids().0;
     let thread = child_pid == parent_pid;
     if constant(&config().filters.follow) != 0
         && !thread
@@ -21,7 +21,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         // Its events will be missing: that is told as a loss.
         number.drop(DropReason::MapFull);
     }
-    if (thread && constant(&config().fork_threads) == 0) || !filter::wanted() {
+    if (thread && constant(&config().fork_threads) == 0) || !filter::wanted::<R>() {
         return 0;
     }
     let Some(number) = Number::take(Hook::Fork) else { return 0 };

@@ -20,7 +20,7 @@ const BROKEN_OFF: core::ops::RangeInclusive<i64> = -516..=-512;
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
     let result = syscall_result(ctx);
-    if BROKEN_OFF.contains(&result) || !filter::wanted() {
+    if BROKEN_OFF.contains(&result) || !filter::wanted::<R>() {
         return 0;
     }
     let Some(scratch) = CallOpen::scratch() else {

@@ -22,14 +22,16 @@ pub(crate) fn append<R: Reader, K: Pathed>(
     dentry: R::Ptr,
 ) -> PathLen {
     let start = scratch.text_len();
+    scratch.set_path_from(R::address(vfsmount), R::address(dentry));
     for _ in 0..u64::from(PATH_TRIES_MAX) {
         scratch.start_path(start);
-        scratch.set_path_at(R::address(vfsmount), R::address(dentry));
-        let flags = K::walk_path::<R>(true) as u32;
-        let (total, trace) = (scratch.path_total(), scratch.path_trace());
-        scratch.set_path_at(R::address(vfsmount), R::address(dentry));
-        K::walk_path::<R>(false);
-        if scratch.path_trace() == trace {
+        let mut flags = K::walk_short::<R>() as u32;
+        if flags == PATH_UNFINISHED {
+            scratch.start_path(start);
+            flags = K::walk_long::<R>() as u32;
+        }
+        if flags != PATH_RACED {
+            let total = scratch.path_total();
             let truncated = if total > PATH_BYTES_MAX { PATH_TRUNCATED } else { 0 };
             return PathLen { len: scratch.text_len() - start, total, flags: flags | truncated };
         }
@@ -38,10 +40,36 @@ pub(crate) fn append<R: Reader, K: Pathed>(
     PathLen { len: 0, total: 0, flags: PATH_RACED }
 }
 
-/// The body of `Pathed::walk_path`.
+/// The body of `Pathed::walk_short`: both walks of a path that ends within the steps of one call, as most do.
 #[inline(always)]
-pub(crate) fn walk<R: Reader, K: Pathed>(names: bool) -> u32 {
+pub(crate) fn short<R: Reader, K: Pathed>() -> u32 {
     let Some(scratch) = K::scratch() else { return PATH_TRUNCATED };
+    let from = scratch.path_from();
+    let mut walk = Walk::<R>::at(from, 0);
+    let flags = walk.names(scratch);
+    if flags == PATH_UNFINISHED {
+        return flags;
+    }
+    let trace = walk.trace;
+    let mut again = Walk::<R>::at(from, 0);
+    again.counters(scratch);
+    if again.trace == trace { flags } else { PATH_RACED }
+}
+
+/// The body of `Pathed::walk_long`.
+#[inline(always)]
+pub(crate) fn long<R: Reader, K: Pathed>() -> u32 {
+    let Some(scratch) = K::scratch() else { return PATH_TRUNCATED };
+    let flags = calls::<R, K>(scratch, true);
+    let trace = scratch.path_trace();
+    calls::<R, K>(scratch, false);
+    if scratch.path_trace() == trace { flags } else { PATH_RACED }
+}
+
+#[inline(always)]
+fn calls<R: Reader, K: Pathed>(scratch: &mut Scratch<K>, names: bool) -> u32 {
+    let (vfsmount, dentry) = scratch.path_from();
+    scratch.set_path_at(vfsmount, dentry);
     scratch.set_path_trace(0);
     for _ in 0..u64::from(PATH_WALKS_MAX * PATH_STEPS_MAX / K::STEPS) {
         let flags = K::walk_steps::<R>(names) as u32;
@@ -52,62 +80,130 @@ pub(crate) fn walk<R: Reader, K: Pathed>(names: bool) -> u32 {
     PATH_TRUNCATED
 }
 
-/// The body of `Pathed::walk_steps`. The step count is the only thing that changes from step to step as the verifier
-/// sees it: positions live in the scratch, offsets are read once.
+/// The body of `Pathed::walk_steps`.
 #[inline(always)]
-pub(crate) fn steps<R: Reader, K: Pathed, const NAMES: bool>() -> u32 {
+pub(crate) fn steps<R: Reader, K: Pathed>(names: bool) -> u32 {
     let Some(scratch) = K::scratch() else { return PATH_TRUNCATED };
-    let (vfsmount, dentry) = scratch.path_at();
-    let offsets = &config().offsets;
-    let types = &config().types;
-    let names = NameOffsets::load();
-    let dentry_parent = constant(&offsets.dentry_parent);
-    let dentry_seq = constant(&offsets.dentry_seq);
-    let mount_mnt = constant(&offsets.mount_mnt);
-    let mount_parent = constant(&offsets.mount_parent);
-    let mount_mountpoint = constant(&offsets.mount_mountpoint);
-    let vfsmount_root = constant(&offsets.vfsmount_root);
-    let mut dentry = R::object(dentry, constant(&types.dentry));
-    let mut mount = R::object(vfsmount.wrapping_sub(u64::from(mount_mnt)), constant(&types.mount));
-    let mut root = R::ptr(mount, mount_mnt + vfsmount_root);
-    for _ in 0..u64::from(K::STEPS) {
-        if R::same(dentry, root) {
-            let parent = R::ptr(mount, mount_parent);
-            if R::same(parent, mount) {
-                return 0;
-            }
-            dentry = R::ptr(mount, mount_mountpoint);
-            // Mounts count nothing.
-            scratch.trace_address(R::address(dentry));
-            mount = parent;
-            root = R::ptr(parent, mount_mnt + vfsmount_root);
-            continue;
-        }
-        // The counter before what it counts, and in the second walk behind it.
-        let parent = if NAMES {
-            let head = R::head(dentry);
-            // Odd while it changes; the second walk cannot find it as it was before.
-            scratch.trace(R::head_u32(&head, dentry_seq) & !1);
-            let parent = R::head_ptr(&head, dentry_parent);
-            scratch.push_name::<R>(dentry, &head, &names);
-            parent
-        } else {
-            let parent = R::ptr(dentry, dentry_parent);
-            scratch.trace(R::u32(dentry, dentry_seq));
-            parent
-        };
-        // A dentry that is its own parent and no mount's root: a memfd, or what a detached mount has left.
-        if R::same(parent, dentry) {
-            return PATH_UNREACHABLE;
-        }
-        dentry = parent;
-    }
-    scratch.set_path_at(R::address(mount).wrapping_add(u64::from(mount_mnt)), R::address(dentry));
-    PATH_UNFINISHED
+    let mut walk = Walk::<R>::at(scratch.path_at(), scratch.path_trace());
+    let flags = if names { walk.names(scratch) } else { walk.counters(scratch) };
+    scratch.set_path_trace(walk.trace);
+    scratch
+        .set_path_at(R::address(walk.mount).wrapping_add(u64::from(walk.mount_mnt)), R::address(walk.dentry));
+    flags
 }
 
-/// A walk's trace behind a further step.
-#[inline(always)]
-pub(crate) fn traced(trace: u64, step: u64) -> u64 {
-    trace.wrapping_mul(TRACE_FACTOR).wrapping_add(step)
+/// A walk, and where it has come to. As the verifier sees it, the step count is the only thing that changes from step to
+/// step: positions and the trace are numbers of which it knows nothing from the begin on.
+struct Walk<R: Reader> {
+    mount: R::Ptr,
+    dentry: R::Ptr,
+    root: R::Ptr,
+    /// What it has seen, in one number.
+    trace: u64,
+    dentry_parent: u32,
+    dentry_seq: u32,
+    mount_mnt: u32,
+    mount_root: u32,
+    mount_parent: u32,
+    mount_mountpoint: u32,
+}
+
+impl<R: Reader> Walk<R> {
+    #[inline(always)]
+    fn at((vfsmount, dentry): (u64, u64), trace: u64) -> Self {
+        let offsets = &config().offsets;
+        let types = &config().types;
+        let mount_mnt = constant(&offsets.mount_mnt);
+        let mount_root = mount_mnt + constant(&offsets.vfsmount_root);
+        let mount = R::object(vfsmount.wrapping_sub(u64::from(mount_mnt)), constant(&types.mount));
+        Self {
+            mount,
+            dentry: R::object(dentry, constant(&types.dentry)),
+            root: R::ptr(mount, mount_root),
+            trace,
+            dentry_parent: constant(&offsets.dentry_parent),
+            dentry_seq: constant(&offsets.dentry_seq),
+            mount_mnt,
+            mount_root,
+            mount_parent: constant(&offsets.mount_parent),
+            mount_mountpoint: constant(&offsets.mount_mountpoint),
+        }
+    }
+
+    /// Takes names and counters.
+    #[inline(always)]
+    fn names<K: Pathed>(&mut self, scratch: &mut Scratch<K>) -> u32 {
+        let names = NameOffsets::load();
+        let mut end = scratch.path_end();
+        let mut flags = PATH_UNFINISHED;
+        for _ in 0..u64::from(K::STEPS) {
+            if R::same(self.dentry, self.root) {
+                if self.cross(scratch) {
+                    continue;
+                }
+                flags = 0;
+                break;
+            }
+            // The counter before what it counts, and in the second walk behind it.
+            let head = R::head(self.dentry);
+            // Odd while it changes; the second walk cannot find it as it was before.
+            self.saw(u64::from(R::head_u32(&head, self.dentry_seq) & !1));
+            let parent = R::head_ptr(&head, self.dentry_parent);
+            scratch.push_name::<R>(self.dentry, &head, &names, &mut end);
+            if self.is_above(parent) {
+                flags = PATH_UNREACHABLE;
+                break;
+            }
+        }
+        scratch.set_path_end(end);
+        flags
+    }
+
+    /// Looks at the counters once more.
+    #[inline(always)]
+    fn counters<K: Pathed>(&mut self, scratch: &mut Scratch<K>) -> u32 {
+        for _ in 0..u64::from(K::STEPS) {
+            if R::same(self.dentry, self.root) {
+                if self.cross(scratch) {
+                    continue;
+                }
+                return 0;
+            }
+            let parent = R::ptr(self.dentry, self.dentry_parent);
+            self.saw(u64::from(R::u32(self.dentry, self.dentry_seq)));
+            if self.is_above(parent) {
+                return PATH_UNREACHABLE;
+            }
+        }
+        PATH_UNFINISHED
+    }
+
+    /// From a mount's root to where it is mounted; false at the root of all.
+    #[inline(always)]
+    fn cross<K: Pathed>(&mut self, scratch: &mut Scratch<K>) -> bool {
+        let parent = R::ptr(self.mount, self.mount_parent);
+        if R::same(parent, self.mount) {
+            return false;
+        }
+        self.dentry = R::ptr(self.mount, self.mount_mountpoint);
+        // Mounts count nothing.
+        self.saw(scratch.number_of(R::address(self.dentry)));
+        self.mount = parent;
+        self.root = R::ptr(parent, self.mount_root);
+        true
+    }
+
+    /// Goes on at the directory above. True for a dentry that is its own parent and no mount's root: a memfd, or what a
+    /// detached mount has left.
+    #[inline(always)]
+    fn is_above(&mut self, parent: R::Ptr) -> bool {
+        let ends = R::same(parent, self.dentry);
+        self.dentry = parent;
+        ends
+    }
+
+    #[inline(always)]
+    fn saw(&mut self, number: u64) {
+        self.trace = self.trace.wrapping_mul(TRACE_FACTOR).wrapping_add(number);
+    }
 }

@@ -1,6 +1,7 @@
 //! What a socket says of itself.
 
-use crate::raw::{Reader, config, constant, current_cpu, probe_u64};
+use crate::open;
+use crate::raw::{Reader, config, constant, current_cpu};
 use collector_common::{
     CONNECT_LOCAL, CONNECT_NONBLOCKING, CONNECT_REMOTE, COOKIE_OWN, ConnectRecord, Offsets,
 };
@@ -88,10 +89,7 @@ pub(crate) fn of_descriptor<R: Reader>(task: R::Ptr, descriptor: u32) -> Option<
     if descriptor >= R::u32(table, constant(&offsets.fdt_max)) {
         return None;
     }
-    // Which entry it is only the run tells, so its address is computed and probed.
-    let files = R::u64(table, constant(&offsets.fdt_files));
-    let file = probe_u64(files.wrapping_add(u64::from(descriptor) * 8));
-    let file = R::object(file, constant(&config().types.file));
+    let file = open::file_of::<R>(task, descriptor);
     let inode = R::ptr(file, constant(&offsets.file_inode));
     if R::u16(inode, constant(&offsets.inode_mode)) & FILE_KIND != SOCKET_KIND {
         return None;

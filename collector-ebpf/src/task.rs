@@ -1,8 +1,6 @@
 //! The process and thread at the hook.
 
-use crate::raw::{
-    Reader, config, constant, current_cgroup_id, current_comm, current_ids, probe_u32, probe_u64,
-};
+use crate::raw::{Reader, config, constant, probe_u32, probe_u64};
 use collector_common::{Offsets, TaskRecord};
 
 /// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`).
@@ -13,10 +11,10 @@ const NOT_SET: u32 = u32::MAX;
 /// Fills what the process table lives on: which process it is, whose child, and its name.
 #[inline(always)]
 pub(crate) fn fill_key<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
-    let (pid, tid) = current_ids();
+    let (pid, tid) = R::current_ids();
     record.pid = pid;
     record.tid = tid;
-    record.comm = current_comm();
+    record.comm = R::current_comm();
     fill_descent::<R>(record, task);
 }
 
@@ -46,7 +44,7 @@ pub(crate) fn fill<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
     fill_key::<R>(record, task);
     let leader = R::ptr(task, constant(&offsets.task_group_leader));
     let cred = R::ptr(task, constant(&offsets.task_cred));
-    record.cgroup_id = current_cgroup_id();
+    record.cgroup_id = R::current_cgroup_id();
     record.cap_effective = R::u64(cred, constant(&offsets.cred_cap_effective));
     record.ruid = R::u32(cred, constant(&offsets.cred_uid));
     record.euid = R::u32(cred, constant(&offsets.cred_euid));
@@ -86,11 +84,17 @@ fn fill_pid_namespace<R: Reader>(record: &mut TaskRecord, leader: R::Ptr) {
     let pid = R::ptr(leader, constant(&offsets.task_thread_pid));
     let level = R::u32(pid, constant(&offsets.pid_level));
     record.pid_ns_level = level;
+    let numbers = constant(&offsets.pid_numbers);
+    if R::DIRECT && level == 0 {
+        record.ns_pid = R::u32(pid, numbers + constant(&offsets.upid_nr));
+        let ns = R::ptr(pid, numbers + constant(&offsets.upid_ns));
+        record.ns_pid_inum = R::u32(ns, constant(&offsets.pid_ns_inum));
+        return;
+    }
     // The last `upid` is the innermost. Which one that is only the run tells, so its address is computed and probed.
     let level = if level > PID_NS_LEVEL_MAX { PID_NS_LEVEL_MAX } else { level };
-    let upid = R::address(pid)
-        + u64::from(constant(&offsets.pid_numbers))
-        + u64::from(level) * u64::from(constant(&config().upid_bytes));
+    let upid =
+        R::address(pid) + u64::from(numbers) + u64::from(level) * u64::from(constant(&config().upid_bytes));
     record.ns_pid = probe_u32(upid + u64::from(constant(&offsets.upid_nr)));
     let ns = probe_u64(upid + u64::from(constant(&offsets.upid_ns)));
     record.ns_pid_inum = probe_u32(ns + u64::from(constant(&offsets.pid_ns_inum)));

@@ -21,7 +21,7 @@ const FILE_TAGS: u64 = 7;
 #[inline(always)]
 pub(crate) fn submitted<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let request = Request::<R>::at(ctx.arg(0));
-    if request.opens() && filter::wanted() {
+    if request.opens() && filter::wanted::<R>() {
         let filename = R::u64(request.command(), constant(&config().offsets.io_open_filename));
         let name = probe_u64(filename.wrapping_add(u64::from(constant(&config().offsets.filename_name))));
         keep_name(request.address(), name);
@@ -33,7 +33,7 @@ pub(crate) fn submitted<R: Reader>(ctx: &RawTracePointContext) -> i32 {
 #[inline(always)]
 pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let request = Request::<R>::at(ctx.arg(1));
-    if !request.opens() || !filter::wanted() {
+    if !request.opens() || !filter::wanted::<R>() {
         return 0;
     }
     let task = R::current();

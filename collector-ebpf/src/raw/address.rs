@@ -17,6 +17,8 @@ static CONNECT_SCRATCH: PerCpuArray<AddressScratch> = PerCpuArray::with_max_entr
 pub(crate) struct AddressScratch {
     pub(crate) record: ConnectRecord,
     address: [u8; SOCKADDR_BYTES_MAX as usize],
+    /// Where an address becomes a number.
+    number: u64,
     /// Bytes of the address. It lives here, not in a register, so that the verifier need not follow it.
     len: u32,
 }
@@ -26,6 +28,15 @@ impl AddressScratch {
     pub(crate) fn get() -> Option<&'static mut Self> {
         // SAFETY: any bytes are a scratch, and this is the only reference to it.
         CONNECT_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+    }
+
+    /// A kernel address as a number, which it is only when it comes back from memory.
+    #[inline(always)]
+    pub(crate) fn number_of(&mut self, address: u64) -> u64 {
+        // SAFETY: a mutable reference is writable.
+        unsafe { write_volatile(&raw mut self.number, address) };
+        // SAFETY: a reference is readable.
+        unsafe { read_volatile(&raw const self.number) }
     }
 
     /// Copies a socket address from the caller's memory: whether it could be read. The family at its begin is 0 if not.

@@ -18,7 +18,7 @@ mod regs;
 mod scratch;
 
 pub(crate) use address::AddressScratch;
-pub(crate) use attempts::CALL_OVER;
+pub(crate) use attempts::{Attempt, CALL_OVER};
 pub(crate) use cgroup::CgroupScratch;
 pub(crate) use datagram::{Datagram, is_new_flow};
 pub(crate) use followed::{follow, is_followed, unfollow};

@@ -1,13 +1,16 @@
 //! How kernel objects are read: by typed pointers, or by probe reads.
 
-use super::{probe_u8, probe_u16, probe_u32, probe_u64};
+use super::{
+    config, constant, current_cgroup_id, current_comm, current_ids, probe_u8, probe_u16, probe_u32, probe_u64,
+};
 use aya_ebpf::helpers::generated as helper;
+use collector_common::Offsets;
 use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
 /// Bytes at an object's begin that probe reads take at once: those of a dentry up to behind its name, also where locks
 /// are checked and so are larger.
-const HEAD_BYTES: u32 = 128;
+const HEAD_BYTES: u32 = 112;
 
 /// How kernel objects are read. A field that cannot be read is 0 in both families.
 pub(crate) trait Reader: Copy {
@@ -17,6 +20,12 @@ pub(crate) trait Reader: Copy {
     type Ptr: Copy;
     /// The current task.
     fn current() -> Self::Ptr;
+    /// Process and thread id of the current task, of the initial pid namespace.
+    fn current_ids() -> (u32, u32);
+    /// The current task's comm; what follows its NUL is nothing.
+    fn current_comm() -> [u64; 2];
+    /// Id of the current task's cgroup in the unified hierarchy.
+    fn current_cgroup_id() -> u64;
     /// The object at an address, of the type with this BTF id.
     fn object(address: u64, type_id: u32) -> Self::Ptr;
     /// The object at an address, where the family has no use for its type. Direct readers read nothing there.
@@ -27,6 +36,8 @@ pub(crate) trait Reader: Copy {
     fn address(object: Self::Ptr) -> u64;
     /// Whether two are the same object.
     fn same(a: Self::Ptr, b: Self::Ptr) -> bool;
+    /// A place within an object, from which fields with constant offsets are read.
+    fn within(object: Self::Ptr, offset: u32) -> Self::Ptr;
     /// A 1-byte field.
     fn u8(object: Self::Ptr, offset: u32) -> u8;
     /// A 2-byte field.
@@ -64,6 +75,30 @@ impl Reader for Direct {
         unsafe { helper::bpf_get_current_task_btf() as usize as *const u8 }
     }
 
+    #[inline(always)]
+    fn current_ids() -> (u32, u32) {
+        let (task, offsets) = (Self::current(), &config().offsets);
+        (Self::u32(task, constant(&offsets.task_tgid)), Self::u32(task, constant(&offsets.task_pid)))
+    }
+
+    #[inline(always)]
+    fn current_comm() -> [u64; 2] {
+        let comm = Self::within(Self::current(), constant(&config().offsets.task_comm));
+        [Self::u64(comm, 0), Self::u64(comm, 8)]
+    }
+
+    #[inline(always)]
+    fn current_cgroup_id() -> u64 {
+        let offsets = &config().offsets;
+        let (node, id) = (constant(&offsets.cgroup_node), constant(&offsets.node_id));
+        if node == Offsets::ABSENT || id == Offsets::ABSENT {
+            return current_cgroup_id();
+        }
+        let css_set = Self::ptr(Self::current(), constant(&offsets.task_cgroups));
+        let cgroup = Self::ptr(css_set, constant(&offsets.css_set_cgroup));
+        Self::u64(Self::ptr(cgroup, node), id)
+    }
+
     /// A call of a helper number that no kernel has; the loader makes it a call of the kfunc `bpf_rdonly_cast`, whose
     /// number only the running kernel's BTF tells.
     #[inline(always)]
@@ -93,6 +128,11 @@ impl Reader for Direct {
     #[inline(always)]
     fn same(a: Self::Ptr, b: Self::Ptr) -> bool {
         a == b
+    }
+
+    #[inline(always)]
+    fn within(object: Self::Ptr, offset: u32) -> Self::Ptr {
+        object.wrapping_add(offset as usize)
     }
 
     #[inline(always)]
@@ -163,6 +203,21 @@ impl Reader for Portable {
     }
 
     #[inline(always)]
+    fn current_ids() -> (u32, u32) {
+        current_ids()
+    }
+
+    #[inline(always)]
+    fn current_comm() -> [u64; 2] {
+        current_comm()
+    }
+
+    #[inline(always)]
+    fn current_cgroup_id() -> u64 {
+        current_cgroup_id()
+    }
+
+    #[inline(always)]
     fn object(address: u64, _type_id: u32) -> Self::Ptr {
         address
     }
@@ -185,6 +240,11 @@ impl Reader for Portable {
     #[inline(always)]
     fn same(a: Self::Ptr, b: Self::Ptr) -> bool {
         a == b
+    }
+
+    #[inline(always)]
+    fn within(object: Self::Ptr, offset: u32) -> Self::Ptr {
+        object.wrapping_add(u64::from(offset))
     }
 
     #[inline(always)]

@@ -19,7 +19,7 @@ use core::ptr::{read_volatile, write_volatile};
 /// Largest fixed part of a record that is put together here.
 const FIXED_BYTES_MAX: u32 = 512;
 /// Bytes of the text buffer: what a per-CPU map value (32 KiB at most) leaves.
-const TEXT_BYTES: u32 = 32768 - 40 - FIXED_BYTES_MAX;
+const TEXT_BYTES: u32 = 32768 - 64 - FIXED_BYTES_MAX;
 
 /// Bytes of all paths of a record, rounded up to a power of two.
 const PATHS_BYTES_MAX: u32 = 16384;
@@ -45,6 +45,14 @@ impl NameOffsets {
     }
 }
 
+/// Where a path under construction ends. Both are numbers of which the verifier knows nothing, from the first step on.
+pub(crate) struct PathEnd {
+    /// Position in the text.
+    at: u64,
+    /// Bytes of the path, kept or not.
+    total: u64,
+}
+
 /// A record that is put together in a scratch.
 pub(crate) trait Kept: Sized + 'static {
     /// The scratch of its kind.
@@ -63,9 +71,11 @@ pub(crate) trait Emitted: Kept {
 pub(crate) trait Pathed: Kept {
     /// Steps of one call of `walk_steps`.
     const STEPS: u32;
-    /// Walks the path that was started in its scratch, with `names` appending them; the path's flags. See [`pathed`].
-    fn walk_path<R: Reader>(names: bool) -> u64;
-    /// As many steps of it as the verifier is willing to look at at once.
+    /// Walks the path that was started in its scratch, if it ends within `STEPS`; the path's flags. See [`walks`].
+    fn walk_short<R: Reader>() -> u64;
+    /// The same for a path of any length.
+    fn walk_long<R: Reader>() -> u64;
+    /// As many steps as the verifier is willing to look at at once, with `names` appending them.
     fn walk_steps<R: Reader>(names: bool) -> u64;
 }
 
@@ -102,40 +112,48 @@ macro_rules! kept {
 /// once, and not again at each of its calls. Their pointers lie in the scratch, for to such a function a kernel pointer
 /// is no number.
 macro_rules! walks {
-    ($record:ident, $reader:ident, $walk:ident, $steps:ident) => {
+    ($record:ident, $reader:ident, $short:ident, $long:ident, $steps:ident) => {
         // SAFETY: no other symbol of the object has this name.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $walk(names: u64) -> u64 {
-            u64::from(path::walk::<$reader, $record>(names != 0))
+        extern "C" fn $short() -> u64 {
+            u64::from(path::short::<$reader, $record>())
+        }
+
+        // SAFETY: no other symbol of the object has this name.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $long() -> u64 {
+            u64::from(path::long::<$reader, $record>())
         }
 
         // SAFETY: no other symbol of the object has this name.
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $steps(names: u64) -> u64 {
-            u64::from(if names != 0 {
-                path::steps::<$reader, $record, true>()
-            } else {
-                path::steps::<$reader, $record, false>()
-            })
+            u64::from(path::steps::<$reader, $record>(names != 0))
         }
     };
 }
 
 /// The path walks of one kind of record.
 macro_rules! pathed {
-    ($record:ident, $steps:expr, direct $walk_direct:ident $steps_direct:ident, portable $walk_portable:ident $steps_portable:ident) => {
-        walks!($record, Direct, $walk_direct, $steps_direct);
-        walks!($record, Portable, $walk_portable, $steps_portable);
+    ($record:ident, $steps:expr, direct $short_direct:ident $long_direct:ident $steps_direct:ident,
+        portable $short_portable:ident $long_portable:ident $steps_portable:ident) => {
+        walks!($record, Direct, $short_direct, $long_direct, $steps_direct);
+        walks!($record, Portable, $short_portable, $long_portable, $steps_portable);
 
         impl Pathed for $record {
             const STEPS: u32 = $steps;
 
             #[inline(always)]
-            fn walk_path<R: Reader>(names: bool) -> u64 {
-                let names = u64::from(names);
-                if R::DIRECT { $walk_direct(names) } else { $walk_portable(names) }
+            fn walk_short<R: Reader>() -> u64 {
+                if R::DIRECT { $short_direct() } else { $short_portable() }
+            }
+
+            #[inline(always)]
+            fn walk_long<R: Reader>() -> u64 {
+                if R::DIRECT { $long_direct() } else { $long_portable() }
             }
 
             #[inline(always)]
@@ -156,23 +174,23 @@ const FEW_STEPS: u32 = 16;
 
 pathed!(
     ExecRecord, PATH_STEPS_MAX,
-    direct walk_exec_path_direct step_exec_path_direct,
-    portable walk_exec_path_portable step_exec_path_portable
+    direct walk_exec_path_direct long_exec_path_direct step_exec_path_direct,
+    portable walk_exec_path_portable long_exec_path_portable step_exec_path_portable
 );
 pathed!(
     CallOpen, PATH_STEPS_MAX,
-    direct walk_open_path_direct step_open_path_direct,
-    portable walk_open_path_portable step_open_path_portable
+    direct walk_open_path_direct long_open_path_direct step_open_path_direct,
+    portable walk_open_path_portable long_open_path_portable step_open_path_portable
 );
 pathed!(
     RingOpen, PATH_STEPS_MAX,
-    direct walk_ring_open_path_direct step_ring_open_path_direct,
-    portable walk_ring_open_path_portable step_ring_open_path_portable
+    direct walk_ring_open_path_direct long_ring_open_path_direct step_ring_open_path_direct,
+    portable walk_ring_open_path_portable long_ring_open_path_portable step_ring_open_path_portable
 );
 pathed!(
     RunningRecord, FEW_STEPS,
-    direct walk_running_path_direct step_running_path_direct,
-    portable walk_running_path_portable step_running_path_portable
+    direct walk_running_path_direct long_running_path_direct step_running_path_direct,
+    portable walk_running_path_portable long_running_path_portable step_running_path_portable
 );
 
 /// Where the task iterator puts its records together.
@@ -191,16 +209,18 @@ impl Kept for RunningRecord {
 /// A record under construction and its text.
 #[repr(C)]
 pub(crate) struct Scratch<K> {
-    /// Text bytes written. It lives here, not in a register: a verifier that tracked it through a path walk would
-    /// see a new state at every step.
-    text_len: u32,
-    /// Bytes of the path under construction, kept or not. The same reason.
-    path_total: u32,
+    /// Text bytes written. Positions live here, not in registers: a verifier that tracked them through a loop would see
+    /// a new state at every step.
+    text_len: u64,
+    /// Bytes of the path under construction, kept or not.
+    path_total: u64,
     /// An address found by a search. The same reason.
     found: u64,
-    /// Addresses of the mount and the name at which the path under construction goes on.
+    /// Addresses of the mount and the name at which the path under construction begins.
+    path_from: [u64; 2],
+    /// Those at which its walk goes on.
     path_at: [u64; 2],
-    /// What the walk of the path under construction has seen, in one number. The same reason.
+    /// What that walk has seen, in one number.
     path_trace: u64,
     pub(crate) record: K,
     text: [u8; TEXT_BYTES as usize],
@@ -217,26 +237,42 @@ fn store_word(to: *mut u8, word: u32, value: u64) {
 impl<K: Kept> Scratch<K> {
     #[inline(always)]
     pub(crate) fn text_len(&self) -> u32 {
-        // SAFETY: a reference is readable; volatile only keeps the value out of registers.
-        unsafe { read_volatile(&raw const self.text_len) }
+        // SAFETY: a reference is readable; volatile only keeps the value out of registers. The lower half stands first,
+        // and a verifier knows the bounds of what was read as 4 bytes.
+        unsafe { read_volatile((&raw const self.text_len).cast()) }
     }
 
     #[inline(always)]
     fn set_text_len(&mut self, len: u32) {
         // SAFETY: a mutable reference is writable.
-        unsafe { write_volatile(&raw mut self.text_len, len) };
+        unsafe { write_volatile(&raw mut self.text_len, u64::from(len)) };
     }
 
     #[inline(always)]
     pub(crate) fn path_total(&self) -> u32 {
+        // SAFETY: as in `text_len`.
+        unsafe { read_volatile((&raw const self.path_total).cast()) }
+    }
+
+    /// Where the path under construction ends.
+    #[inline(always)]
+    pub(crate) fn path_end(&self) -> PathEnd {
         // SAFETY: a reference is readable.
-        unsafe { read_volatile(&raw const self.path_total) }
+        unsafe {
+            PathEnd {
+                at: read_volatile(&raw const self.text_len),
+                total: read_volatile(&raw const self.path_total),
+            }
+        }
     }
 
     #[inline(always)]
-    fn set_path_total(&mut self, len: u32) {
+    pub(crate) fn set_path_end(&mut self, end: PathEnd) {
         // SAFETY: a mutable reference is writable.
-        unsafe { write_volatile(&raw mut self.path_total, len) };
+        unsafe {
+            write_volatile(&raw mut self.text_len, end.at);
+            write_volatile(&raw mut self.path_total, end.total);
+        }
     }
 
     #[inline(always)]
@@ -261,8 +297,7 @@ impl<K: Kept> Scratch<K> {
     /// their positions stay below `PATHS_BYTES_MAX`.
     #[inline(always)]
     pub(crate) fn start_path(&mut self, text_len: u32) {
-        self.set_text_len(text_len);
-        self.set_path_total(0);
+        self.set_path_end(PathEnd { at: u64::from(text_len), total: 0 });
     }
 
     /// What the walk has seen, in one number.
@@ -278,18 +313,26 @@ impl<K: Kept> Scratch<K> {
         unsafe { write_volatile(&raw mut self.path_trace, trace) };
     }
 
-    /// The walk has seen this number.
+    /// An address as a number, which it is only when it comes back from memory.
     #[inline(always)]
-    pub(crate) fn trace(&mut self, seen: u32) {
-        self.set_path_trace(path::traced(self.path_trace(), u64::from(seen)));
+    pub(crate) fn number_of(&mut self, address: u64) -> u64 {
+        self.set_path_trace(address);
+        self.path_trace()
     }
 
-    /// The walk has seen this address, which is a number only when it comes back from memory.
+    /// Where the path under construction begins.
     #[inline(always)]
-    pub(crate) fn trace_address(&mut self, address: u64) {
-        let before = self.path_trace();
-        self.set_path_trace(address);
-        self.set_path_trace(path::traced(before, self.path_trace()));
+    pub(crate) fn set_path_from(&mut self, vfsmount: u64, dentry: u64) {
+        // SAFETY: a mutable reference is writable; volatile, so that the called function finds it there.
+        unsafe { write_volatile(&raw mut self.path_from, [vfsmount, dentry]) };
+    }
+
+    /// Where the path under construction begins: addresses of the mount and of the name.
+    #[inline(always)]
+    pub(crate) fn path_from(&self) -> (u64, u64) {
+        // SAFETY: a reference is readable.
+        let [vfsmount, dentry] = unsafe { read_volatile(&raw const self.path_from) };
+        (vfsmount, dentry)
     }
 
     /// Where the path under construction goes on.
@@ -338,14 +381,19 @@ impl<K: Kept> Scratch<K> {
     /// Appends a dentry's name and a NUL to the path under construction, as long as the path has room. Branches are
     /// few on purpose: the verifier walks each of them at every step of every path.
     #[inline(always)]
-    pub(crate) fn push_name<R: Reader>(&mut self, dentry: R::Ptr, head: &R::Head, names: &NameOffsets) {
+    pub(crate) fn push_name<R: Reader>(
+        &mut self,
+        dentry: R::Ptr,
+        head: &R::Head,
+        names: &NameOffsets,
+        end: &mut PathEnd,
+    ) {
         let len = u64::from(R::head_u32(head, names.len) & NAME_BYTES_MAX);
-        let total = u64::from(self.path_total()) + len + 1;
-        self.set_path_total(total as u32);
-        let at = u64::from(self.text_len());
+        let at = end.at;
+        end.total = end.total.wrapping_add(len + 1);
         // All ones if the path is full: then the position stays, and what is written behind it does not count.
-        let full = ((i64::from(PATH_BYTES_MAX) - total as i64) >> 63) as u64;
-        self.set_text_len((at + ((len + 1) & !full)) as u32);
+        let full = (i64::from(PATH_BYTES_MAX).wrapping_sub(end.total as i64) >> 63) as u64;
+        end.at = at.wrapping_add((len + 1) & !full);
         // Cannot change the value (three paths of 4096 bytes); the verifier does not know.
         let at = at & u64::from(PATHS_BYTES_MAX - 1);
         // SAFETY: masked, the position and 256 bytes behind it lie within the text.
@@ -354,11 +402,12 @@ impl<K: Kept> Scratch<K> {
         let inline_words = u64::from(constant(&config().inline_name_words));
         // The kernel ends every name with a NUL of its own.
         if R::DIRECT && len < inline_words * 8 {
+            let name = R::within(dentry, names.inline);
             for word in 0..4 {
-                store_word(to, word, R::u64(dentry, names.inline + word * 8));
+                store_word(to, word, R::u64(name, word * 8));
             }
             if inline_words > 4 {
-                store_word(to, 4, R::u64(dentry, names.inline + 32));
+                store_word(to, 4, R::u64(name, 32));
             }
         } else {
             let name = R::head_u64(head, names.external);
