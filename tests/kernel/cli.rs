@@ -133,6 +133,7 @@ fn help_names_every_flag(rig: &Rig) -> Result<()> {
         "--ancestry",
         "--canary",
         "--threads",
+        "--reader-cpus",
         "--readers",
         "--ring-size",
         "--ring-memory",

@@ -396,7 +396,12 @@ fn a_source_claims_what_was_proved(_rig: &Rig) -> Result<()> {
     let hooks = coverage.classes.get(&EventClass::Process).context("the class is covered")?;
     let mut via: Vec<&str> = hooks.hooks.iter().map(|hook| hook.via.as_str()).collect();
     via.sort_unstable();
-    let expected = ["raw_tp:sched_process_exec", "raw_tp:sched_process_exit", "raw_tp:sched_process_fork"];
+    let expected = [
+        "raw_tp:cgroup_mkdir",
+        "raw_tp:sched_process_exec",
+        "raw_tp:sched_process_exit",
+        "raw_tp:sched_process_fork",
+    ];
     ensure!(via == expected, "{via:?}");
     Ok(())
 }
