@@ -215,9 +215,9 @@ impl Lines {
         if let Some(mode) = open.mode {
             let _ = write!(self.out, " {mode:04o}");
         }
-        // Behind the space: on 80 columns there are files that leave no room for all flags.
+        // Behind the space: on 80 columns there is seldom room for all flags.
         if start < self.out.len() {
-            self.cuts.push(Cut { range: start + 1..self.out.len(), keep: Keep::Late });
+            self.cuts.push(Cut { range: start + 1..self.out.len(), keep: Keep::First });
         }
         if let Some(fd) = open.fd {
             let _ = write!(self.out, " = {fd}");
@@ -373,6 +373,14 @@ fn duration(ns: u64) -> String {
     format!("{ns}ns")
 }
 
+/// A duration in its largest unit, without a fraction.
+fn whole_duration(ns: u64) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(3_600_000_000_000, "h"), (1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| ns >= *unit).unwrap_or((1, "ns"));
+    format!("{}{name}", ns / unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -405,6 +413,8 @@ mod tests {
         assert_eq!(duration(12_345_678), "12.345ms");
         assert_eq!(duration(61_001_000_000), "61.001s");
         assert_eq!(duration(3_660_000_000_000), "1h01m");
+        let whole = [999, 1_500, 12_345_678, 61_001_000_000, 3_660_000_000_000].map(whole_duration);
+        assert_eq!(whole, ["999ns", "1us", "12ms", "61s", "1h"]);
     }
 
     #[test]

@@ -10,6 +10,8 @@ const USER_FROM: usize = 110;
 const EVENT_WIDTH: usize = 8;
 /// Longest comm.
 const COMM_WIDTH: usize = 15;
+/// What most comms need.
+const NARROW_COMM_WIDTH: usize = 12;
 
 /// The columns of a line, before its detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +37,18 @@ impl Columns {
         match width {
             Some(width) if width < USER_FROM => {
                 // To the second, and the process alone.
-                Self { clock: 8, user: None, process: COMM_WIDTH, parent: false, ..whole }
+                Self { clock: 8, user: None, process: NARROW_COMM_WIDTH, parent: false, ..whole }
             }
             Some(width) if width < WHOLE_FROM => {
                 Self { user: Some(8), process: COMM_WIDTH, parent: false, ..whole }
             }
             _ => whole,
         }
+    }
+
+    /// Whether there is room for what matters most alone.
+    pub(super) fn are_narrow(&self) -> bool {
+        self.user.is_none()
     }
 
     /// Whether both have the same columns, however wide the line.

@@ -1,7 +1,7 @@
 //! Connections in one line: from where to where, and how it came out.
 
 use super::fit::{Cut, Keep};
-use super::{Color, Lines, duration};
+use super::{Color, Lines, duration, whole_duration};
 use collector_core::event::{Connect, ConnectOutcome, ConnectResult, Endpoint, Errno};
 use std::fmt::Write;
 
@@ -19,9 +19,9 @@ impl Lines {
         self.outcome(Some(decided.result), decided.errno, decided.latency_ns);
     }
 
-    /// Where there is no room, the own address gives way first.
+    /// Where there is no room, the own address gives way first; on a narrow terminal there never is.
     fn way(&mut self, local: Option<&Endpoint>, remote: Option<&Endpoint>) {
-        if let Some(local) = local {
+        if let Some(local) = local.filter(|_| !self.columns.are_narrow()) {
             let start = self.out.len();
             self.endpoint(local);
             self.cuts.clear();
@@ -61,7 +61,10 @@ impl Lines {
             Some(_) => self.painted(Color::Yellow, &text),
         }
         if let Some(ns) = latency_ns {
-            let _ = write!(self.out, " after {}", duration(ns));
+            let _ = match self.columns.are_narrow() {
+                true => write!(self.out, " {}", whole_duration(ns)),
+                false => write!(self.out, " after {}", duration(ns)),
+            };
         }
     }
 }
@@ -122,9 +125,22 @@ mod tests {
         let whole = line(&long, None);
         let remote = "-> [2001:db8:3333:4444::2]:443 ok after 1.234ms";
         assert!(whole.ends_with(remote), "{whole}");
-        let short = line(&long, Some(60));
+        let mut lines = Lines::new(false, Some(110));
+        // What stands before the detail.
+        lines.out = " ".repeat(50);
+        lines.connect(&long);
+        let cuts = std::mem::take(&mut lines.cuts);
+        lines.columns.fit(&mut lines.out, 0, &cuts);
+        let short = lines.out.trim_start();
         assert!(short.ends_with(remote) && short.starts_with("tcp [2001:"), "{short}");
-        assert_eq!(fit::width(&short), 60);
-        assert!(line(&long, Some(30)).ends_with(" ok after 1.234ms"));
+        assert_eq!(fit::width(&lines.out), 110);
+    }
+
+    #[test]
+    fn a_narrow_line_has_the_others_address_the_outcome_and_a_short_latency() {
+        let long = tcp("2001:db8:1111:2222::1", "2001:db8:3333:4444::2", 443);
+        assert_eq!(line(&long, Some(60)), "tcp [2001:db8:3333:4444::2]:443 ok 1ms");
+        let short = line(&long, Some(30));
+        assert!(short.starts_with("tcp [2001") && short.ends_with("]:443 ok 1ms"), "{short}");
     }
 }

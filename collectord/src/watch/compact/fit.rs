@@ -8,6 +8,8 @@ use unicode_width::UnicodeWidthChar;
 pub(super) const MARK: &str = "\u{2026}";
 /// Columns that a path is left with as long as others can give way.
 const PATH_WIDTH_MIN: usize = 16;
+/// Columns that flags are left with as long as others can give way: those of `O_RDONLY` and the mark.
+const FLAGS_WIDTH_MIN: usize = 9;
 
 /// What is kept of a text that is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +18,8 @@ pub(super) enum Keep {
     Begin,
     /// The begin and, twice as long, the end: of a path.
     Ends,
-    /// The begin, and all of it as long as the others can give way.
-    Late,
+    /// The begin, and the first word of it as long as the others can give way: of flags.
+    First,
 }
 
 /// A part of a line that may be cut.
@@ -43,7 +45,7 @@ pub(super) fn cut(text: &str, room: usize, keep: Keep) -> String {
     }
     let Some(kept) = room.checked_sub(1) else { return String::new() };
     let head = match keep {
-        Keep::Begin | Keep::Late => kept,
+        Keep::Begin | Keep::First => kept,
         Keep::Ends => kept / 3,
     };
     let mut begin = String::new();
@@ -79,8 +81,14 @@ fn end_of(text: &str, room: usize) -> &str {
 pub(super) fn fitted(line: &str, cuts: &[Cut], room: usize) -> Option<String> {
     let mut excess = width(line).checked_sub(room).filter(|&excess| excess > 0)?;
     let mut widths: Vec<usize> = cuts.iter().map(|cut| width(&line[cut.range.clone()])).collect();
-    // Lists give way first, then paths down to what still tells them apart, then all of them down to the mark.
-    for (keep, least) in [(Some(Keep::Begin), 1), (Some(Keep::Ends), PATH_WIDTH_MIN), (None, 1)] {
+    // Lists give way first, then flags down to the first, then paths down to what still tells them apart, then all of them
+    // down to the mark.
+    for (keep, least) in [
+        (Some(Keep::Begin), 1),
+        (Some(Keep::First), FLAGS_WIDTH_MIN),
+        (Some(Keep::Ends), PATH_WIDTH_MIN),
+        (None, 1),
+    ] {
         while excess > 0 {
             let may = |at: &usize| keep.is_none_or(|keep| cuts[*at].keep == keep) && widths[*at] > least;
             let mut candidates: Vec<usize> = (0..cuts.len()).filter(may).collect();
