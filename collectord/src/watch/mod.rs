@@ -62,6 +62,8 @@ async fn collect(sources: Vec<KernelSource>, args: &WatchArgs) -> anyhow::Result
         .with_process_snapshot(snapshot.unwrap_or_default())
         .with_host_lookup(Box::new(Host::new()))
         .with_ancestry(args.ancestry.unwrap_or(0).into());
+    // What the snapshot took is gone.
+    crate::heap::trim();
     for source in sources {
         collector.register(Box::new(source))?;
     }
