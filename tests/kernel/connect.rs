@@ -3,7 +3,7 @@
 
 use crate::event::Event;
 use crate::process::Process;
-use crate::rig::{Act, Rig, Skip};
+use crate::rig::{Act, Rig};
 use crate::watch::{Stream, Watch, watched};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -209,18 +209,9 @@ fn io_uring_is_told_by_its_owner(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// Ends the test where the coverage says that this is not seen.
-fn skip_if_blind(stream: &Stream, to: &str) -> Result<()> {
-    let blind = stream.lines[0].find("classes.network.blind").and_then(Value::as_array);
-    if blind.is_some_and(|blind| blind.iter().any(|name| name == to)) {
-        bail!(Skip(format!("the coverage says blind: {to}")));
-    }
-    Ok(())
-}
-
 fn udp_of_32_bit_calls_is_told_with_its_abi(rig: &Rig) -> Result<()> {
     let (acts, stream) = acted(rig, &["ia32-udp", "20"])?;
-    skip_if_blind(&stream, "udp-connect-other-abi")?;
+    stream.skip_if_blind("network", "udp-connect-other-abi")?;
     ensure!(agree(&acts, &stream)? == 40, "not 40");
     let pid = acts[0].word("connect")?["pid"].as_u64();
     for event in stream.of_kind("connect").filter(|event| Some(event.pid()) == pid) {
@@ -231,7 +222,7 @@ fn udp_of_32_bit_calls_is_told_with_its_abi(rig: &Rig) -> Result<()> {
 
 fn udp_through_io_uring_is_told_by_its_owner(rig: &Rig) -> Result<()> {
     let (acts, stream) = acted(rig, &["uring-udp", "20"])?;
-    skip_if_blind(&stream, "udp-connect-other-abi")?;
+    stream.skip_if_blind("network", "udp-connect-other-abi")?;
     ensure!(agree(&acts, &stream)? == 40, "not 40");
     // None failed, as far as is seen.
     let (act, stream) = watched(rig, &["--events", "connect", "--failed"], || rig.act(["uring-udp", "20"]))?;
@@ -243,7 +234,7 @@ fn udp_through_io_uring_is_told_by_its_owner(rig: &Rig) -> Result<()> {
 
 fn datagrams_with_an_address_are_told_once_a_flow(rig: &Rig) -> Result<()> {
     let (acts, stream) = acted(rig, &["datagrams", "50"])?;
-    skip_if_blind(&stream, "udp-sendmsg")?;
+    stream.skip_if_blind("network", "udp-sendmsg")?;
     ensure!(agree(&acts, &stream)? == 200, "not 200");
     Ok(())
 }

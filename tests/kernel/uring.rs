@@ -1,9 +1,9 @@
 //! Files opened through io_uring, against what the caller itself saw.
 
 use crate::event::Event;
-use crate::rig::{Act, Rig, Skip};
+use crate::rig::{Act, Rig};
 use crate::watch::{Stream, watched};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -30,10 +30,7 @@ fn acted(rig: &Rig, args: &[&str], act: &[&str]) -> Result<(Act, Stream)> {
     all.insert(1, &folder);
     let args = [&["--events", "open"], args].concat();
     let (act, stream) = watched(rig, &args, || rig.act(all))?;
-    let blind = stream.lines[0].find("classes.file.blind").and_then(Value::as_array);
-    if blind.is_some_and(|blind| blind.iter().any(|name| name == "io-uring-open")) {
-        bail!(Skip("the coverage says blind: io-uring-open".to_owned()));
-    }
+    stream.skip_if_blind("file", "io-uring-open")?;
     ensure!(stream.lost == 0, "{} events were lost", stream.lost);
     Ok((act, stream))
 }
