@@ -116,7 +116,9 @@ fn a_loss_without_numbers_needs_no_hole() {
     let mut lines = good();
     lines.insert(
         5,
-        json!({"event": "loss", "class": "process", "count": 7, "reason": "source_failed"}).to_string(),
+        json!({"event": "loss", "class": "process", "count": 7, "reason": "source_failed",
+            "t_first": "2024-05-06T07:08:09.000000000Z", "t_last": "2024-05-06T07:08:10.000000000Z"})
+        .to_string(),
     );
     with(&mut lines, 9, |summary| {
         let books = &mut summary["classes"]["process"];

@@ -240,7 +240,8 @@ fn a_loss_tells_its_gap_and_one_reason_or_all() {
     let told = parsed(&CollectionEvent::Loss(Box::new(loss)));
     assert_eq!(
         told,
-        json!({"event": "loss", "class": "file", "count": 3, "reasons": {"ring_full": 2, "too_long": 1}})
+        json!({"event": "loss", "class": "file", "count": 3, "reasons": {"ring_full": 2, "too_long": 1},
+            "t_first": "1970-01-01T00:00:01.000000000Z", "t_last": "1970-01-01T00:00:02.000000000Z"})
     );
 }
 

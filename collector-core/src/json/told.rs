@@ -38,12 +38,10 @@ impl JsonEncoder {
         }
         key!(out, "count");
         number(out, event.count);
-        if event.gap.is_some() {
-            key!(out, "t_first");
-            self.times.write(out, event.t_first);
-            key!(out, "t_last");
-            self.times.write(out, event.t_last);
-        }
+        key!(out, "t_first");
+        self.times.write(out, event.t_first);
+        key!(out, "t_last");
+        self.times.write(out, event.t_last);
         let mut named = event.reasons.iter();
         match (named.next(), named.next()) {
             (None, _) => {}

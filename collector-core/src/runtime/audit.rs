@@ -8,6 +8,7 @@ use super::live::Live;
 use crate::accounting::{ClassAccount, Imbalance, SourceAccount};
 use crate::event::{CollectionEvent, ErrorCode, ErrorEvent, EventClass};
 use crate::health::Condition;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tracing::error;
@@ -57,6 +58,15 @@ impl Audit {
         }
     }
 
+    /// By class, the program runs that the kernel had skipped when the books were looked at last.
+    fn missed(&self) -> BTreeMap<EventClass, u64> {
+        let mut sum = BTreeMap::new();
+        for (&class, account) in self.audited.iter().flat_map(|audited| &audited.before) {
+            *sum.entry(class).or_default() += account.missed;
+        }
+        sum
+    }
+
     /// Looks at all books; gives the imbalances that were not found before, with the source they are of.
     /// `waits` says whether events of a source wait between its queue and the sinks.
     fn look(
@@ -96,7 +106,7 @@ impl Audit {
 }
 
 impl Batcher {
-    /// Looks at the books, and tells what does not balance.
+    /// Looks at the books, and tells what does not balance and which runs were skipped since the last look.
     pub(super) async fn audit(&mut self) {
         let Some(mut audit) = self.audit.take() else { return };
         let waits = |source| !self.intake.is_empty(source) || self.batch.has_of(source);
@@ -106,7 +116,13 @@ impl Batcher {
             self.live.set(source, Condition::Imbalance, imbalance.to_string());
             self.tell_imbalance(class, &imbalance).await;
         }
+        let skipped = self.missed.grown(audit.missed(), SystemTime::now());
         self.audit = Some(audit);
+        if !skipped.is_empty() {
+            skipped.into_iter().for_each(|loss| self.untold.keep(loss));
+            // Nothing else may come for a long time.
+            self.hand_on().await;
+        }
     }
 
     /// Tells that a class's books do not balance.

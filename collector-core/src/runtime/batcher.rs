@@ -6,6 +6,7 @@ use super::batch::Batch;
 use super::books::{DropReason, Fate, SourceBooks};
 use super::intake::Intake;
 use super::live::Live;
+use super::missed::Missed;
 use super::outlet::{Outlet, Taken};
 use super::stop::{EndReason, Phase};
 use super::untold::Untold;
@@ -31,6 +32,7 @@ pub(super) struct Batcher {
     pub(super) untold: Untold,
     /// What the sinks alone lost: each subscription got those events, or has counted them as its own loss.
     pub(super) unwritten: Untold,
+    pub(super) missed: Missed,
     pub(super) outlet: Outlet,
     /// Something was written and not flushed.
     pub(super) unflushed: bool,
@@ -69,15 +71,26 @@ impl Batcher {
         if let Some(coverage) = coverage {
             self.write_own(CollectionEvent::Coverage(Box::new(coverage))).await;
         }
-        while !matches!(*self.phase.borrow(), Phase::Draining(_)) {
-            match self.step().await {
-                Step::Received { source, from } => self.admit(source, from).await,
-                Step::HandOn => self.hand_on().await,
-                Step::Flush => self.flush().await,
-                Step::Heartbeat => self.audit().await,
-                Step::Answered | Step::PhaseChanged => {}
-            }
+        while !self.is_draining() {
+            self.turn().await;
         }
+        self.drain().await;
+        self
+    }
+
+    /// Waits for the next thing to do, and does it.
+    pub(super) async fn turn(&mut self) {
+        match self.step().await {
+            Step::Received { source, from } => self.admit(source, from).await,
+            Step::HandOn => self.hand_on().await,
+            Step::Flush => self.flush().await,
+            Step::Heartbeat => self.audit().await,
+            Step::Answered | Step::PhaseChanged => {}
+        }
+    }
+
+    /// Hands on what is left in the queues.
+    pub(super) async fn drain(&mut self) {
         self.intake.close();
         loop {
             let (from, room) = (self.batch.len(), self.room());
@@ -85,7 +98,6 @@ impl Batcher {
             self.admit(source, from).await;
         }
         self.hand_on().await;
-        self
     }
 
     /// Writes an event of the runtime's own, alone and at once. Returns whether a sink took it.

@@ -16,22 +16,14 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
     let now = SystemTime::now();
     let accounts: Vec<_> = supervisor.lives.iter().map(|life| life.registered.account()).collect();
     let keeps_books = accounts.iter().any(Option::is_some);
-    let mut sum = SourceAccount::new();
-    for ((life, books), account) in supervisor.lives.iter().zip(&mut batcher.books).zip(accounts) {
-        let Some(account) = account else { continue };
-        life.live.source(life.index).close_books(&account);
-        if let Some(reason) = reason_of_leftovers(life) {
-            for (class, lost) in books.close(&account, reason) {
-                batcher.untold.lost_unseen(class, lost, reason, now);
-            }
+    let mut sources = Vec::new();
+    for (life, account) in supervisor.lives.iter().zip(accounts) {
+        if let Some(account) = &account {
+            life.live.source(life.index).close_books(account);
         }
-        for (class, account) in books.complete(account) {
-            sum.entry(class).or_default().add(&account);
-        }
+        sources.push((account, reason_of_leftovers(life)));
     }
-    for (&class, account) in sum.iter().filter(|(_, account)| account.missed > 0) {
-        batcher.untold.missed(class, account.missed, now);
-    }
+    let sum = batcher.close_books(sources, now);
     let imbalances: Vec<_> =
         sum.iter().filter_map(|(&class, account)| Some((class, account.check().err()?))).collect();
     for (class, imbalance) in &imbalances {
@@ -71,6 +63,34 @@ pub(super) async fn finish(ended: EndReason, supervisor: Supervisor, mut batcher
         sinks: batcher.outlet.reports(),
         process_table: batcher.admission.processes().stats(),
         ipc: None,
+    }
+}
+
+impl Batcher {
+    /// Closes the books, given for each source what it has counted, if it keeps books, and as what its leftovers count;
+    /// keeps what is still to be told of them. Returns the sums of all sources.
+    pub(super) fn close_books(
+        &mut self,
+        sources: impl IntoIterator<Item = (Option<SourceAccount>, Option<DropReason>)>,
+        now: SystemTime,
+    ) -> SourceAccount {
+        let mut sum = SourceAccount::new();
+        for ((account, reason), books) in sources.into_iter().zip(&mut self.books) {
+            let Some(account) = account else { continue };
+            if let Some(reason) = reason {
+                for (class, lost) in books.close(&account, reason) {
+                    self.untold.lost_unseen(class, lost, reason, (self.live.begun(), now));
+                }
+            }
+            for (class, account) in books.complete(account) {
+                sum.entry(class).or_default().add(&account);
+            }
+        }
+        let missed = sum.iter().map(|(&class, account)| (class, account.missed));
+        for loss in self.missed.grown(missed, now) {
+            self.untold.keep(loss);
+        }
+        sum
     }
 }
 

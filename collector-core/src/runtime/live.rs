@@ -128,6 +128,10 @@ impl Live {
         ErrorCode::ALL.iter().zip(&self.errors).map(|(code, count)| (code.name(), count.load(Relaxed)))
     }
 
+    pub(super) fn begun(&self) -> SystemTime {
+        self.begun
+    }
+
     pub(super) fn stops(&self) {
         self.stopping.store(true, Relaxed);
     }

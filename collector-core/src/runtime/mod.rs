@@ -17,6 +17,7 @@ mod intake;
 mod life;
 mod live;
 mod measure;
+mod missed;
 mod outlet;
 mod report;
 mod stage;
@@ -48,6 +49,7 @@ use batch::Batch;
 use batcher::Batcher;
 use books::SourceBooks;
 use intake::Intake;
+use missed::Missed;
 use outlet::Outlet;
 use stage::StageLimits;
 use std::sync::Arc;
@@ -144,6 +146,7 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
         books,
         untold: Untold::default(),
         unwritten: Untold::default(),
+        missed: Missed::new(live.begun()),
         outlet: Outlet::new(sinks, phase_rx.clone(), Arc::clone(&live)),
         unflushed: false,
         ipc: tap,

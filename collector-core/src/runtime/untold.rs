@@ -1,6 +1,7 @@
 //! Losses that the runtime caused and the stream has not told yet.
 
 use super::books::DropReason;
+use super::missed::MISSED;
 use crate::event::{CollectionEvent, EventClass, KernelEvent, LossEvent, LossGap};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -10,8 +11,6 @@ pub(super) const GAPS_MAX: usize = 256;
 /// Reasons that one loss names; a source that names more has the rest told as [`OTHER`].
 const REASONS_MAX: usize = 32;
 const OTHER: &str = "other";
-/// The reason under which program runs that the kernel skipped are told; they stand outside the other counts.
-const MISSED: &str = "missed";
 
 /// Losses waiting for a batch that a sink takes.
 #[derive(Debug, Default)]
@@ -40,16 +39,16 @@ impl Untold {
         }
     }
 
-    /// Events that were lost without a trace of their numbers.
-    pub(super) fn lost_unseen(&mut self, class: EventClass, count: u64, reason: DropReason, now: SystemTime) {
+    /// Events that were lost without a trace of their numbers, between these times.
+    pub(super) fn lost_unseen(
+        &mut self,
+        class: EventClass,
+        count: u64,
+        reason: DropReason,
+        (t_first, t_last): (SystemTime, SystemTime),
+    ) {
         let reasons = [(reason.name().to_owned(), count)].into();
-        self.fold(LossEvent { class, gap: None, count, t_first: now, t_last: now, reasons });
-    }
-
-    /// Runs of a program that the kernel skipped.
-    pub(super) fn missed(&mut self, class: EventClass, count: u64, now: SystemTime) {
-        let reasons = [(MISSED.to_owned(), count)].into();
-        self.fold(LossEvent { class, gap: None, count, t_first: now, t_last: now, reasons });
+        self.fold(LossEvent { class, gap: None, count, t_first, t_last, reasons });
     }
 
     /// Everything untold, to be put before the next batch; what is not taken has to be given back.
@@ -95,7 +94,8 @@ impl Untold {
         });
     }
 
-    fn keep(&mut self, loss: LossEvent) {
+    /// A loss as it is to be told.
+    pub(super) fn keep(&mut self, loss: LossEvent) {
         if loss.gap.is_some() && self.gaps.len() < GAPS_MAX {
             self.gaps.push(loss);
         } else {
@@ -175,7 +175,7 @@ mod tests {
     fn skipped_runs_stay_apart_from_lost_events() {
         let mut untold = Untold::default();
         let now = SystemTime::UNIX_EPOCH;
-        untold.lost_unseen(EventClass::Process, 3, DropReason::Stopped, now);
+        untold.lost_unseen(EventClass::Process, 3, DropReason::Stopped, (now, now));
         let missed = LossEvent {
             class: EventClass::Process,
             gap: None,

@@ -4,7 +4,7 @@ use crate::support::{Behaviour, TestSink, TestSource, collector, config, run};
 use collector_core::CollectionEvent;
 use collector_core::event::{EventClass, LossEvent, LossGap};
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 #[tokio::test]
 async fn an_event_that_a_clean_source_swallowed_is_an_imbalance() {
@@ -53,6 +53,40 @@ async fn skipped_runs_are_told_before_the_summary_and_stand_outside_the_books() 
     assert_eq!((loss.count, &loss.gap), (3, &None));
     assert_eq!(loss.reasons, [("missed".to_owned(), 3)].into());
     assert_eq!(summary.classes[&EventClass::Process].missed, 3);
+}
+
+/// Also where no event comes that could be told with them.
+#[tokio::test(start_paused = true)]
+async fn skipped_runs_are_told_while_they_become_more_and_each_once() {
+    let source = TestSource::new("skips", |feed| async move {
+        feed.ledger.missed.store(3, SeqCst);
+        feed.stopped().await;
+        feed.ledger.missed.store(9, SeqCst);
+        Ok(())
+    });
+    let ledger = source.ledger();
+    let mut collector = collector(config());
+    collector.register(Box::new(source)).unwrap();
+    let (sink, mut recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let handle = collector.shutdown_handle();
+    let running = tokio::spawn(run(collector));
+    // The coverage stands first.
+    recorded.until_events(2).await;
+    ledger.missed.store(5, SeqCst);
+    recorded.until_events(3).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    handle.shutdown();
+    assert_eq!(running.await.unwrap().imbalances, []);
+    let events = recorded.events();
+    let told = events.iter().filter_map(|event| match event {
+        CollectionEvent::Loss(loss) => Some((loss.count, loss.reasons.clone())),
+        _ => None,
+    });
+    let missed = |count| (count, [("missed".to_owned(), count)].into());
+    assert_eq!(told.collect::<Vec<_>>(), [missed(3), missed(2), missed(4)]);
+    let Some(CollectionEvent::Summary(summary)) = events.last() else { panic!("{events:?}") };
+    assert_eq!(summary.classes[&EventClass::Process].missed, 9);
 }
 
 fn loss(count: u64) -> CollectionEvent {

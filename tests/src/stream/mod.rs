@@ -187,6 +187,9 @@ impl Checker {
         let text = |key| event.get(key).and_then(Value::as_str).unwrap_or_default();
         let count = number("count").unwrap_or_default();
         let class = text("class");
+        if text("t_first") > text("t_last") {
+            faults.push("loss: t_first is later than t_last".to_owned());
+        }
         if missed {
             self.ledger.class(class).missed += count;
             return;
@@ -211,9 +214,6 @@ impl Checker {
         }
         if !absent.is_empty() {
             faults.push(format!("loss: numbers without {}", absent.join(", ")));
-        }
-        if text("t_first") > text("t_last") {
-            faults.push("loss: t_first is later than t_last".to_owned());
         }
         let (Some(cpu), Some(first), Some(last)) = (number("cpu"), number("first_seq"), number("last_seq"))
         else {

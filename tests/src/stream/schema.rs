@@ -245,19 +245,21 @@ pub(super) const LOSS: &[Field] = &[
     if_any("cpu", Number),
     if_any("first_seq", Number),
     if_any("last_seq", Number),
-    if_any("t_first", Time),
-    if_any("t_last", Time),
+    always("t_first", Time),
+    always("t_last", Time),
     if_any("reason", Name),
     if_any("reasons", Counts),
 ];
 /// Where in the numbers a loss lies.
-pub(super) const NUMBERING: &[&str] = &["stream", "cpu", "first_seq", "last_seq", "t_first", "t_last"];
+pub(super) const NUMBERING: &[&str] = &["stream", "cpu", "first_seq", "last_seq"];
 /// Skipped runs, which never have numbers.
 pub(super) const MISSED: &[Field] = &[
     always("event", Name),
     if_any("time", Time),
     always("class", OneOf(CLASSES)),
     always("count", Number),
+    always("t_first", Time),
+    always("t_last", Time),
     always("reason", Name),
 ];
 
