@@ -335,4 +335,12 @@ impl Intake {
 }
 
 #[cfg(test)]
+impl Intake {
+    /// The numbered events of a source that were read from its channel and wait here.
+    pub(super) fn numbered_staged(&self, source: usize) -> usize {
+        self.inlets[source].stage.numbered()
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -20,6 +20,8 @@ mod measure;
 mod missed;
 mod outlet;
 mod report;
+#[cfg(test)]
+mod simulation;
 mod stage;
 mod stop;
 mod supervise;

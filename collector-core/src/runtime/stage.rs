@@ -233,4 +233,13 @@ impl Stage {
 }
 
 #[cfg(test)]
+impl Stage {
+    /// The numbered events in it.
+    pub(super) fn numbered(&self) -> usize {
+        let waiting = self.queue.iter().chain(&self.held);
+        waiting.filter(|waiting| matches!(waiting.event, CollectionEvent::Kernel(_))).count()
+    }
+}
+
+#[cfg(test)]
 mod tests;
