@@ -15,8 +15,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::warn;
 
 /// Events in a channel at most. What is in a channel has not been measured yet, so this is kept small: each source may
-/// hold so many of its largest events beside the bound on its bytes.
-const CHANNEL_EVENTS_MAX: usize = 256;
+/// hold so many of its largest events beside the bound on its bytes. With fewer, a source that sends what it has read in
+/// a few milliseconds waits in the middle, and both sides are woken more often.
+const CHANNEL_EVENTS_MAX: usize = 512;
 
 /// How a queue of `events` is divided between the channel and the stage behind it.
 pub(super) fn divide(events: usize) -> (usize, usize) {
@@ -24,9 +25,8 @@ pub(super) fn divide(events: usize) -> (usize, usize) {
     (channel, (events - channel).max(1))
 }
 
-/// Most events read from one source in one turn. More do not make it faster: they have left the CPU's cache before they
-/// are looked at.
-const SHARE_MAX: usize = 128;
+/// Most events read from one source in one turn: what a channel holds, and what a batch of `watch` does.
+const SHARE_MAX: usize = 512;
 
 /// Turns in a row that one lane has while a lower one waits.
 const LANE_TURNS_MAX: u32 = 4;

@@ -1,5 +1,6 @@
-//! Standard output as a sink. A batch is rendered into a buffer, the buffer is handed to a thread of its own and comes
-//! back empty: nothing is copied, and only that thread can be blocked by whoever reads.
+//! Standard output as a sink. A batch is rendered into a buffer. What the output takes without making anybody wait is
+//! written at once; for the rest the buffer is handed to a thread of its own and comes back empty: nothing is copied, and
+//! only that thread can be blocked by whoever reads.
 //!
 //! A write has succeeded once write(2) has taken every byte, so what the runtime books as delivered has left this
 //! process. Nothing is held back, so a flush has nothing to do.
@@ -8,8 +9,9 @@ use super::compact::CompactLines;
 use async_trait::async_trait;
 use collector_core::{CollectionEvent, EventSink, JsonEncoder, SinkError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -31,6 +33,15 @@ impl Lines {
     }
 }
 
+/// What stands for the file's own position in a write to a place.
+const WHERE_IT_IS: u64 = u64::MAX;
+
+/// A buffer to write, and how much of it was written already.
+struct Rest {
+    buffer: Vec<u8>,
+    bytes: usize,
+}
+
 /// A buffer that comes back.
 struct Written {
     buffer: Vec<u8>,
@@ -39,7 +50,7 @@ struct Written {
     result: io::Result<()>,
 }
 
-/// Writes the lines of each batch by a thread of its own.
+/// Writes the lines of each batch, by a thread of its own where the output would make the runtime wait.
 ///
 /// A write that fails in the middle of a batch fails for the batch: the lines before stand in the output and are told
 /// as lost too. The line that it tore is ended before the next batch, so that no other event is damaged.
@@ -51,7 +62,9 @@ pub(super) struct Output {
     in_line: bool,
     /// The thread has the buffer.
     writing: bool,
-    work: Sender<Vec<u8>>,
+    /// The output, as long as it says what it takes without waiting: pipes since Linux 6.4, sockets, /dev/null.
+    at_once: Option<File>,
+    work: Sender<Rest>,
     written: tokio::sync::mpsc::Receiver<Written>,
 }
 
@@ -63,7 +76,8 @@ impl Output {
     pub(super) fn stdout(lines: Lines) -> io::Result<Self> {
         // Not by the standard library's handle, which looks for line ends and copies.
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        Self::new("stdout", lines, Patient(stdout))
+        let again = stdout.try_clone()?;
+        Ok(Self { at_once: Some(again), ..Self::new("stdout", lines, Patient(stdout))? })
     }
 
     fn new(name: &'static str, lines: Lines, out: impl Write + Send + 'static) -> io::Result<Self> {
@@ -73,14 +87,38 @@ impl Output {
         std::thread::Builder::new()
             .name(format!("write-{name}"))
             .spawn(move || write_buffers(out, &buffers, &tell))?;
-        Ok(Self { name, lines, buffer: Vec::new(), in_line: false, writing: false, work, written })
+        let buffer = Vec::new();
+        Ok(Self { name, lines, buffer, in_line: false, writing: false, at_once: None, work, written })
     }
 
     /// Has the buffer written, and takes it back.
     async fn write_buffer(&mut self) -> io::Result<()> {
-        self.work.send(std::mem::take(&mut self.buffer)).map_err(|_| ended())?;
+        let bytes = self.write_at_once();
+        if bytes == self.buffer.len() {
+            self.in_line = false;
+            return Ok(());
+        }
+        self.work.send(Rest { buffer: std::mem::take(&mut self.buffer), bytes }).map_err(|_| ended())?;
         self.writing = true;
         self.take_back().await
+    }
+
+    /// Writes what nobody has to wait for, and says how much that was. Whatever stops it is found again by the thread.
+    fn write_at_once(&mut self) -> usize {
+        let mut bytes = 0;
+        while let Some(out) = &self.at_once
+            && bytes < self.buffer.len()
+        {
+            let rest = [IoSlice::new(&self.buffer[bytes..])];
+            match pwritev2(out, &rest, WHERE_IT_IS, ReadWriteFlags::NOWAIT) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(count) => bytes += count,
+                Err(Errno::INTR) => {}
+                // It cannot say: a file, a terminal, an older kernel's pipe.
+                Err(_) => self.at_once = None,
+            }
+        }
+        bytes
     }
 
     async fn take_back(&mut self) -> io::Result<()> {
@@ -127,13 +165,9 @@ fn ended() -> io::Error {
 }
 
 /// The thread: writes what it is given until the sink is gone.
-fn write_buffers(
-    mut out: impl Write,
-    buffers: &Receiver<Vec<u8>>,
-    tell: &tokio::sync::mpsc::Sender<Written>,
-) {
-    while let Ok(buffer) = buffers.recv() {
-        let (bytes, result) = write_all(&mut out, &buffer);
+fn write_buffers(mut out: impl Write, buffers: &Receiver<Rest>, tell: &tokio::sync::mpsc::Sender<Written>) {
+    while let Ok(Rest { buffer, bytes }) = buffers.recv() {
+        let (bytes, result) = write_all(&mut out, &buffer, bytes);
         if tell.blocking_send(Written { buffer, bytes, result }).is_err() {
             return;
         }
@@ -141,8 +175,7 @@ fn write_buffers(
 }
 
 /// Unlike [`Write::write_all`], says how much was written before it failed.
-fn write_all(out: &mut impl Write, buffer: &[u8]) -> (usize, io::Result<()>) {
-    let mut written = 0;
+fn write_all(out: &mut impl Write, buffer: &[u8], mut written: usize) -> (usize, io::Result<()>) {
     while written < buffer.len() {
         match out.write(&buffer[written..]) {
             Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),

@@ -162,6 +162,46 @@ fn read_lines(reader: PipeReader, count: usize) -> usize {
     BufReader::new(reader).lines().take(count).map_while(Result::ok).count()
 }
 
+/// Nobody reads: what the pipe holds is written at once, the rest waits for the reader and nothing but it.
+#[test]
+fn what_a_pipe_takes_at_once_and_what_waits_for_its_reader_arrive_whole_and_in_order() {
+    const BATCHES: u64 = 40;
+    let (reader, writer) = pipe().unwrap();
+    let writer = File::from(std::os::fd::OwnedFd::from(writer));
+    let at_once = Some(writer.try_clone().unwrap());
+    let output = Output::new("test", Lines::Json(JsonEncoder::new()), Patient(writer)).unwrap();
+    let mut output = Output { at_once, ..output };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut waiting = false;
+    let mut reading = None;
+    runtime.block_on(async {
+        for batch in 0..BATCHES {
+            let events: Vec<_> = (0..10).map(|n| event(batch * 10 + n)).collect();
+            let mut write = std::pin::pin!(output.write(&events));
+            if reading.is_none() && tokio::time::timeout(Duration::from_millis(100), &mut write).await.is_ok()
+            {
+                continue;
+            }
+            waiting = true;
+            let reader = reader.try_clone().unwrap();
+            reading.get_or_insert_with(|| std::thread::spawn(move || read_seqs(reader)));
+            // It was ready before, or the reader makes room for it.
+            let written = tokio::time::timeout(Duration::from_secs(20), write).await;
+            written.expect("the reader makes room").unwrap();
+        }
+    });
+    assert!(waiting, "{BATCHES} batches fit into the pipe");
+    drop((output, reader));
+    let seqs = reading.unwrap().join().unwrap();
+    assert_eq!(seqs, (0..BATCHES * 10).collect::<Vec<_>>());
+}
+
+fn read_seqs(reader: PipeReader) -> Vec<u64> {
+    let lines = BufReader::new(reader).lines().map_while(Result::ok);
+    let lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap());
+    lines.map(|line| line["seq"].as_u64().unwrap()).collect()
+}
+
 #[test]
 fn a_torn_line_does_not_damage_the_next_batch() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
