@@ -1,16 +1,18 @@
-//! The canary: the daemon's own opens show that its hooks are there, once, and are never told.
+//! The canary: calls of the daemon's own show that its hooks are there, once, and are never told.
 
 use crate::embed::Embedded;
 use crate::limits;
 use crate::rig::Rig;
 use crate::watch::{Stream, Watch};
 use anyhow::{Context as _, Result, ensure};
-use collector_common::Hook;
+use collector_common::{Class, Hook};
 use collector_core::event::ErrorCode;
 use collector_core::{CollectionEvent, EventSource};
 use collectord::kernel::LoadOptions;
 use collectord::source::{CANARY_PERIOD, KernelSource, KernelSourceOptions};
 use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
@@ -20,9 +22,11 @@ use std::time::{Duration, Instant};
 crate::tests![
     a_canary_comes_back_and_is_never_told,
     no_filter_holds_a_canary_back,
+    it_comes_back_in_each_class_and_through_each_hook_once,
     without_a_canary_nothing_is_opened,
     a_hook_that_is_there_twice_is_told,
-    a_hook_that_is_gone_is_told_within_ten_seconds,
+    a_hook_of_programs_that_is_there_twice_is_told,
+    each_hook_that_is_gone_is_told_within_ten_seconds,
 ];
 
 /// Of opens alone: forks for the process table are internal too.
@@ -64,10 +68,39 @@ fn without_a_canary_nothing_is_opened(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
+fn it_comes_back_in_each_class_and_through_each_hook_once(rig: &Rig) -> Result<()> {
+    let args = ["--events", "exec,exit,connect,open", "--comm", "nobody", "--canary", "20ms"];
+    let flier = Watch::start(rig, &args)?;
+    let pid = flier.pid().to_string();
+    let mut observer = Watch::start(rig, &[&OPENS[..], &["--canary", "off", "--pid", &pid]].concat())?;
+    // Longer than it takes to tell what did not come back.
+    observer.until(200, "collectord-canary")?;
+    let (_, flier) = (observer.stop()?, flier.stop()?);
+    flier.none_from_the_collector()?;
+    let faults: Vec<_> = flier.lines.iter().filter(|line| line.0["event"] == "error").collect();
+    ensure!(faults.is_empty(), "{faults:?}");
+    let summary = &flier.lines.last().context("a stream has lines")?.0;
+    for class in ["process", "network", "file"] {
+        // Where tracefs cannot be read, the class has no hook that it could come through.
+        let internal = &summary["classes"][class]["internal"];
+        ensure!(internal.as_u64() >= Some(20), "{class}: {internal} internal events");
+    }
+    Ok(())
+}
+
 fn a_hook_that_is_there_twice_is_told(rig: &Rig) -> Result<()> {
+    doubled(rig, "open", "sys_exit_openat")
+}
+
+fn a_hook_of_programs_that_is_there_twice_is_told(rig: &Rig) -> Result<()> {
+    doubled(rig, "exec", "sys_exit_execve")
+}
+
+fn doubled(rig: &Rig, events: &str, tracepoint: &str) -> Result<()> {
     let mut command = rig.collectord();
     command.args(["watch", "--format", "json", "--comm", "nobody", "--canary", "20ms", "--duration", "30s"]);
-    let mut watch = command.args(OPENS).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut watch =
+        command.args(["--events", events]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut stdout = watch.stdout.take().expect("it is a pipe");
     let mut text = Vec::new();
     // The first line comes when the hooks are attached.
@@ -77,9 +110,9 @@ fn a_hook_that_is_there_twice_is_told(rig: &Rig) -> Result<()> {
         ensure!(len > 0, "the watch ended early: {:?}", watch.wait()?);
         text.extend_from_slice(&part[..len]);
     }
-    // The kernel takes no program twice at one tracepoint; that of openat2 has the same 15 bytes of a name, and beside
-    // that of openat it tells its calls as openat2's.
-    let doubled = rig.act(["double-hook", "sys_exit_openat", "500"]);
+    // The kernel takes no program twice at one tracepoint; that of openat2 (of execveat) has the same 15 bytes of a name,
+    // and beside that of openat (of execve) it tells its calls as its own.
+    let doubled = rig.act(["double-hook", tracepoint, "500"]);
     let pid = nix::unistd::Pid::from_raw(i32::try_from(watch.id())?);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT)?;
     stdout.read_to_end(&mut text)?;
@@ -90,16 +123,16 @@ fn a_hook_that_is_there_twice_is_told(rig: &Rig) -> Result<()> {
     let fault = lines.iter().find(|line| line["event"] == "error" && line["code"] == "canary");
     let message = fault.and_then(|fault| fault["message"].as_str()).unwrap_or_default();
     ensure!(
-        message.contains("sys_exit_openat2") && message.contains("2 times"),
+        message.starts_with(tracepoint) && message.contains("2 times"),
         "{fault:?} of {} lines",
         lines.len()
     );
     Ok(())
 }
 
-/// Takes the programs off the tracepoints of system calls, as somebody with the same privileges could: what holds them
+/// Takes the programs off their hooks, as somebody with the same privileges could: what holds them
 /// there is closed in this very process. Another file has the number afterwards, for whoever owns it will close it, too.
-fn take_off_tracepoints() -> Result<usize> {
+fn take_off_hooks() -> Result<usize> {
     let mut links = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let name = entry?.file_name().into_string().ok().context("a descriptor is a number")?;
@@ -107,7 +140,7 @@ fn take_off_tracepoints() -> Result<usize> {
         let Ok(target) = std::fs::read_link(format!("/proc/self/fd/{name}")) else { continue };
         let target = target.to_string_lossy().into_owned();
         let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{name}")).unwrap_or_default();
-        if target.contains("perf_event") || (target.contains("bpf") && about.contains("perf")) {
+        if target.contains("perf_event") || (target.contains("bpf") && about.contains("link_type")) {
             links.push(name.parse::<i32>()?);
         }
     }
@@ -127,25 +160,42 @@ fn take_off_tracepoints() -> Result<usize> {
     Ok(links.len())
 }
 
-fn a_hook_that_is_gone_is_told_within_ten_seconds(_rig: &Rig) -> Result<()> {
+fn each_hook_that_is_gone_is_told_within_ten_seconds(_rig: &Rig) -> Result<()> {
     collectord::memlock::raise();
     let sources = KernelSource::open(&KernelSourceOptions {
-        load: LoadOptions::default(),
-        told: vec![Hook::Openat, Hook::Openat2],
+        load: LoadOptions { optional: Class::ALL.to_vec(), ..LoadOptions::default() },
+        told: Hook::ALL.to_vec(),
         canary: Some(CANARY_PERIOD),
     })?;
+    // That of a TCP attempt's begin is shown by the one of its end.
+    let watched =
+        ["openat", "openat2", "execve", "execveat", "connect"].map(|call| format!("sys_exit_{call}"));
+    let watched =
+        watched.into_iter().chain(["inet_sock_set_state", "sendmsg4", "sendmsg6"].map(str::to_owned));
+    let ipv6 = std::net::UdpSocket::bind("[::1]:0").is_ok();
+    let is_attached = |name: &String| {
+        let coverages = sources.iter().filter_map(EventSource::coverage);
+        let mut hooks = coverages.flat_map(|all| all.classes.into_values().flat_map(|class| class.hooks));
+        hooks.any(|hook| hook.via.rsplit(':').next() == Some(name)) && (ipv6 || name != "sendmsg6")
+    };
+    let watched: BTreeSet<String> = watched.filter(is_attached).collect();
+    ensure!(watched.len() >= 5, "{watched:?} alone are attached");
     let sources = sources.into_iter().map(|source| Box::new(source) as Box<dyn EventSource>).collect();
     let mut collector = Embedded::start(sources)?;
-    let links = take_off_tracepoints()?;
+    let links = take_off_hooks()?;
     let gone = Instant::now();
-    ensure!(links >= 2, "{links} links to tracepoints are open here");
-    for hook in ["sys_exit_openat", "sys_exit_openat2"] {
-        collector.until(hook, |event| {
-            let CollectionEvent::Error(error) = event else { return false };
-            error.code == ErrorCode::Canary && error.message.contains(hook)
-        })?;
-    }
-    let told = gone.elapsed();
-    ensure!(told <= Duration::from_secs(10) * *limits::SLACK, "told after {told:?}");
+    ensure!(links >= watched.len(), "{links} links to hooks are open here");
+    let told = RefCell::new(BTreeSet::new());
+    collector.until("all faults", |event| {
+        if let CollectionEvent::Error(error) = event
+            && error.code == ErrorCode::Canary
+        {
+            let name = error.message.split(' ').next().unwrap_or_default();
+            told.borrow_mut().insert(name.to_owned());
+        }
+        watched.is_subset(&told.borrow())
+    })?;
+    let after = gone.elapsed();
+    ensure!(after <= Duration::from_secs(10) * *limits::SLACK, "told after {after:?}");
     collector.stop().map(drop)
 }

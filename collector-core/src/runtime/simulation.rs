@@ -164,7 +164,14 @@ impl Simulation {
         locked(&self.taken).mode = if stalls { Mode::Stalls } else { Mode::Takes };
         self.is_cut |= stalls;
         let mut steps = 0;
-        while self.sources.iter_mut().fold(false, |more, source| source.stop(&mut self.random) || more) {
+        loop {
+            let mut more = false;
+            for source in &mut self.sources {
+                more |= source.stop(&mut self.random);
+            }
+            if !more {
+                break;
+            }
             tokio::time::advance(Duration::from_millis(1)).await;
             if self.turn(&mut batcher, true).await.is_none() {
                 return;

@@ -1,32 +1,49 @@
-//! The canary: a thread of the daemon's own that now and then opens a path that nobody else does. Each of these opens has
-//! to come back through its hook exactly once. None, and the hook is gone; two, and it is there twice, which the numbering
-//! cannot see. The events end in the books as internal and are never told.
+//! The canary: a thread of the daemon's own that now and then makes calls which change nothing, most of which fail. Each
+//! has to come back through its hook exactly once. None, and the hook is gone; two, and it is there twice, which the
+//! numbering cannot see. The events end in the books as internal and are never told.
 
-use collector_common::{CANARY_COMM, Hook};
-use collector_core::event::{KernelBody, KernelEvent};
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, openat, openat2};
-use nix::sys::stat::Mode;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use super::clock::boot_ns;
+use collector_common::{CANARY_COMM, Filters, Hook};
+use collector_core::event::{AddressFamily, KernelBody, KernelEvent};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How often the canary opens its path if nobody says otherwise: with the time until the reader looks, a fault is told
-/// within ten seconds.
-pub const CANARY_PERIOD: Duration = Duration::from_secs(8);
+mod calls;
 
-/// The hooks through which it comes.
-const HOOKS: [Hook; 2] = [Hook::Openat, Hook::Openat2];
+use calls::Calls;
 
-/// The last opens that were made.
+/// How often the canary flies if nobody says otherwise: with the time until the reader looks, and until skipped runs show,
+/// a fault is told within ten seconds.
+pub const CANARY_PERIOD: Duration = Duration::from_secs(7);
+
+/// The hooks through which it comes. An attempt that is refused comes through that of its end, for which that of its begin
+/// must have been there.
+const HOOKS: [Hook; 8] = [
+    Hook::Openat,
+    Hook::Openat2,
+    Hook::Execve,
+    Hook::Execveat,
+    Hook::ConnectExit,
+    Hook::TcpEnd,
+    Hook::SendMsg4,
+    Hook::SendMsg6,
+];
+
+/// Of a program that the kernel has skipped, the heartbeat tells so after this at the latest.
+const SKIPPED_SHOWS_NS: u64 = 1_200_000_000;
+
+/// Calls that were made one after the other.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Flight {
     /// Counts them, from 1 on.
     number: u64,
-    /// `CLOCK_BOOTTIME` when both calls had returned.
+    /// `CLOCK_BOOTTIME` before the first call.
+    begun_ns: u64,
+    /// `CLOCK_BOOTTIME` when all had returned.
     returned_ns: u64,
+    /// By hook, whether the call came out in such a way that its event is due.
+    due: [bool; HOOKS.len()],
 }
 
 /// What thread and reader share.
@@ -38,6 +55,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The last one that has begun.
+    begun: Flight,
+    /// The last one whose calls have returned.
     last: Flight,
     stop: bool,
 }
@@ -51,66 +71,107 @@ impl Shared {
 /// The reader's side.
 #[derive(Debug)]
 pub(crate) struct Canary {
-    path: PathBuf,
+    /// Makes its names those of this daemon and start alone.
+    now_ns: u64,
     period: Duration,
     hooks: Vec<Hook>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     check: Check,
+    suspicion: Option<Suspicion>,
+}
+
+/// Calls that did not come back, to be told unless it shows that a program was skipped.
+#[derive(Debug)]
+struct Suspicion {
+    told_at_ns: u64,
+    /// With what the hook had lost by then.
+    gone: Counted,
 }
 
 impl Canary {
-    /// One for these hooks of a class; `None` if it would come through none of them. Its path is relative: where path
-    /// prefixes filter, such a name passes if it is not there.
-    pub(crate) fn new(period: Duration, hooks: &[Hook], now_ns: u64) -> Option<Self> {
-        let hooks: Vec<Hook> = HOOKS.into_iter().filter(|hook| hooks.contains(hook)).collect();
-        let path = PathBuf::from(format!(".collectord-canary-{}-{now_ns:x}", std::process::id()));
-        let check = Check::default();
-        (!hooks.is_empty()).then_some(Self {
-            path,
+    /// One for these hooks of a class; `None` if it would come through none of them.
+    pub(crate) fn new(period: Duration, hooks: &[Hook], filters: &Filters, now_ns: u64) -> Option<Self> {
+        // Of a datagram that is sent no failure is known: `--failed` leaves them out.
+        let told =
+            |hook: &Hook| filters.only_failures == 0 || !matches!(hook, Hook::SendMsg4 | Hook::SendMsg6);
+        let hooks: Vec<Hook> = HOOKS.into_iter().filter(|hook| hooks.contains(hook)).filter(told).collect();
+        (!hooks.is_empty()).then(|| Self {
+            now_ns,
             period,
             hooks,
             shared: Arc::default(),
             thread: None,
-            check,
+            check: Check::default(),
+            suspicion: None,
         })
     }
 
     /// Lets it fly.
     pub(crate) fn start(&mut self) {
-        let (path, period, hooks) = (self.path.clone(), self.period, self.hooks.clone());
+        let (calls, period, hooks) = (Calls::new(self.now_ns), self.period, self.hooks.clone());
         let shared = Arc::clone(&self.shared);
         let name = CANARY_COMM.split(|&byte| byte == 0).next().unwrap_or_default();
         let thread = std::thread::Builder::new()
             .name(String::from_utf8_lossy(name).into_owned())
-            .spawn(move || fly(&shared, &path, period, &hooks));
+            .spawn(move || fly(&shared, &calls, period, &hooks));
         self.thread = thread
             .inspect_err(|error| tracing::warn!(%error, "no thread for the canary: hooks are not watched"))
             .ok();
     }
 
-    /// Takes an event of this process, which is nobody else's.
+    /// Takes an event of this process: of its threads, the filters let only the canary's through.
     pub(crate) fn take(&mut self, hook: Hook, event: &KernelEvent) {
-        let KernelBody::Open(open) = &event.body else { return };
-        let requested =
-            Path::new(OsStr::from_bytes(open.requested.as_ref().map_or(&[], |text| text.as_bytes())));
-        let number =
-            requested.strip_prefix(&self.path).ok().and_then(Path::to_str).and_then(|n| n.parse().ok());
-        if let Some(number) = number {
-            self.check.came(number, hook);
+        let is_its_own = match &event.body {
+            // A refused attempt comes through another hook, unless there was no way there.
+            KernelBody::Connect(connect) => {
+                hook != Hook::ConnectExit || connect.family == AddressFamily::UNIX
+            }
+            KernelBody::ConnectResult(_) => false,
+            _ => true,
+        };
+        let State { begun, last, .. } = *self.shared.state();
+        let flight = [begun, last].into_iter().find(|flight| event.ktime_ns >= flight.begun_ns);
+        if let Some(flight) = flight.filter(|_| is_its_own) {
+            self.check.came(flight.number, hook);
         }
     }
 
-    /// Looks whether the last opens came back, and says what is wrong; `None` if there is nothing new to look at. Once everything older than `complete_ns` has been read. `lost` is what
-    /// the hook has lost up to now, which is told elsewhere.
+    /// Looks whether the last calls came back, and says what is wrong; `None` if there is nothing new to say. Once
+    /// everything older than `complete_ns` has been read. `lost` is what the hook has lost up to now, skipped runs
+    /// included, which is told elsewhere.
     pub(crate) fn look(&mut self, complete_ns: u64, lost: impl Fn(Hook) -> u64) -> Option<Vec<String>> {
+        if let Some(suspicion) = &self.suspicion {
+            if complete_ns < suspicion.told_at_ns {
+                return None;
+            }
+            let gone = suspicion.gone.iter().filter(|(hook, before)| lost(*hook) == *before);
+            let faults = gone.map(|(hook, _)| {
+                format!("{} no longer tells what happens: a call of our own did not come back", hook.target())
+            });
+            let faults = faults.collect();
+            self.suspicion = None;
+            return Some(faults);
+        }
         let last = self.shared.state().last;
         // The next may be on its way back already: then that one is looked at.
         let passed = self.check.number > last.number;
         if last.number == self.check.looked || passed || last.returned_ns >= complete_ns {
             return None;
         }
-        Some(self.check.look(last.number, &self.hooks, lost))
+        let (gone, repeated) = self.check.look(&last, &self.hooks, lost);
+        if !gone.is_empty() {
+            let told_at_ns = last.returned_ns + SKIPPED_SHOWS_NS;
+            self.suspicion = Some(Suspicion { told_at_ns, gone });
+        }
+        let faults = repeated.into_iter().map(|(hook, times)| {
+            format!(
+                "{} tells what happens {times} times: so often a call of our own came back",
+                hook.target()
+            )
+        });
+        let faults: Vec<_> = faults.collect();
+        (self.suspicion.is_none() || !faults.is_empty()).then_some(faults)
     }
 }
 
@@ -125,29 +186,28 @@ impl Drop for Canary {
     }
 }
 
-/// The thread: opens, waits, and so on.
-fn fly(shared: &Shared, path: &Path, period: Duration, hooks: &[Hook]) {
+/// The thread: calls, waits, and so on.
+fn fly(shared: &Shared, calls: &Calls, period: Duration, hooks: &[Hook]) {
     let mut number = 0;
     let mut state = shared.state();
     while !state.stop {
-        drop(state);
         number += 1;
-        let path = path.join(number.to_string());
-        // Neither is there, and the folder neither: what comes of it is ENOENT. Meant to write, as `--writes` tells it.
-        for hook in hooks {
-            let opened = match hook {
-                Hook::Openat2 => openat2(AT_FDCWD, &path, OpenHow::new().flags(OFlag::O_WRONLY)),
-                _ => openat(AT_FDCWD, &path, OFlag::O_WRONLY, Mode::empty()),
-            };
-            debug_assert!(opened.is_err(), "nobody has made {}", path.display());
+        let mut flight = Flight { number, begun_ns: boot_ns(), ..Flight::default() };
+        state.begun = flight;
+        drop(state);
+        for (at, hook) in HOOKS.into_iter().enumerate().filter(|(_, hook)| hooks.contains(hook)) {
+            flight.due[at] = calls.make(hook, number);
         }
-        let last = Flight { number, returned_ns: super::clock::boot_ns() };
+        flight.returned_ns = boot_ns();
         state = shared.state();
-        state.last = last;
+        state.last = flight;
         let waited = shared.stopped.wait_timeout_while(state, period, |state| !state.stop);
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
 }
+
+/// Hooks, each with a count.
+type Counted = Vec<(Hook, u64)>;
 
 /// Counts what came back.
 #[derive(Debug, Default)]
@@ -172,81 +232,25 @@ impl Check {
         }
     }
 
-    /// What is wrong with a flight, by hook. One whose hook has lost something since the last look is not judged.
-    fn look(&mut self, number: u64, hooks: &[Hook], lost: impl Fn(Hook) -> u64) -> Vec<String> {
-        self.looked = number;
-        let mut faults = Vec::new();
+    /// The hooks through which a flight did not come, with what they have lost, and those through which it came more than
+    /// once, with how often. A hook that has lost something since the last look explains that itself.
+    fn look(&mut self, flight: &Flight, hooks: &[Hook], lost: impl Fn(Hook) -> u64) -> (Counted, Counted) {
+        self.looked = flight.number;
+        let (mut gone, mut repeated) = (Vec::new(), Vec::new());
         for (at, hook) in HOOKS.into_iter().enumerate().filter(|(_, hook)| hooks.contains(hook)) {
-            let came = if self.number == number { self.came[at] } else { 0 };
+            let came = if self.number == flight.number { self.came[at] } else { 0 };
             let lost = lost(hook);
             let explained = std::mem::replace(&mut self.lost[at], lost) != lost;
             match came {
                 1 => {}
-                0 if explained => {}
-                0 => faults.push(format!(
-                    "{} no longer tells what happens: an open of our own did not come back",
-                    hook.target()
-                )),
-                times => faults.push(format!(
-                    "{} tells what happens {times} times: so often an open of our own came back",
-                    hook.target()
-                )),
+                0 if explained || !flight.due[at] => {}
+                0 => gone.push((hook, lost)),
+                times => repeated.push((hook, times)),
             }
         }
-        faults
+        (gone, repeated)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn looked(check: &mut Check, number: u64, lost: u64) -> usize {
-        check.look(number, &HOOKS, |_| lost).len()
-    }
-
-    #[test]
-    fn once_is_right_never_and_twice_are_faults() {
-        let mut check = Check::default();
-        check.came(1, Hook::Openat);
-        check.came(1, Hook::Openat2);
-        assert_eq!(looked(&mut check, 1, 0), 0);
-        check.came(2, Hook::Openat);
-        let faults = check.look(2, &HOOKS, |_| 0);
-        assert!(
-            faults.len() == 1 && faults[0].contains("openat2") && faults[0].contains("no longer"),
-            "{faults:?}"
-        );
-        check.came(3, Hook::Openat);
-        check.came(3, Hook::Openat2);
-        check.came(3, Hook::Openat);
-        let faults = check.look(3, &HOOKS, |_| 0);
-        assert!(faults.len() == 1 && faults[0].contains("2 times"), "{faults:?}");
-    }
-
-    #[test]
-    fn one_that_was_lost_and_told_is_no_fault_of_the_hook() {
-        let mut check = Check::default();
-        assert_eq!(looked(&mut check, 1, 5), 0);
-        assert_eq!(looked(&mut check, 2, 5), 2);
-    }
-
-    #[test]
-    fn a_hook_that_is_not_attached_is_not_missed() {
-        let mut check = Check::default();
-        check.came(1, Hook::Openat);
-        assert!(check.look(1, &[Hook::Openat], |_| 0).is_empty());
-    }
-
-    #[test]
-    fn it_flies_and_ends() {
-        let mut canary = Canary::new(Duration::from_millis(1), &HOOKS, 7).expect("there are hooks");
-        canary.start();
-        while canary.shared.state().last.number < 3 {
-            std::thread::yield_now();
-        }
-        let faults = canary.look(u64::MAX, |_| 0).expect("it has flown");
-        assert_eq!(faults.len(), 2, "nobody read its events: {faults:?}");
-        drop(canary);
-    }
-}
+mod tests;

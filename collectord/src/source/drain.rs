@@ -45,6 +45,8 @@ pub(crate) struct ReaderCounters {
     pub(crate) sent: AtomicU64,
     /// The rings are empty and nothing can be written to them any more.
     pub(crate) drained: AtomicBool,
+    /// Runs of the class's programs that the kernel had skipped when the books were looked at last.
+    pub(crate) missed: AtomicU64,
     /// What is wrong with the canary at present.
     pub(crate) canary: Mutex<Option<String>>,
 }
@@ -264,11 +266,10 @@ impl Reader {
             self.canary = None;
         }
         let Some(canary) = &mut self.canary else { return };
-        let slots = &self.slots;
+        let (slots, missed) = (&self.slots, self.counters.missed.load(Ordering::Acquire));
         let lost = |hook: Hook| {
-            let of_cpu =
-                |cpu| slots.read(cpu, hook as usize).1.iter().sum::<u64>() + slots.missed(cpu, hook as usize);
-            (0..slots.cpus()).map(of_cpu).sum()
+            let of_cpu = |cpu| slots.read(cpu, hook as usize).1.iter().sum::<u64>();
+            missed + (0..slots.cpus()).map(of_cpu).sum::<u64>()
         };
         let Some(faults) = canary.look(complete_ns, lost) else { return };
         for fault in &faults {

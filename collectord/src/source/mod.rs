@@ -36,7 +36,7 @@ pub struct KernelSourceOptions {
     pub load: LoadOptions,
     /// The hooks whose events are told. Those that feed the process table are attached besides, and read for it only.
     pub told: Vec<Hook>,
-    /// How often a canary is sent through the hooks of opened files, if they are told; `None` for never.
+    /// How often a canary is sent through the hooks that it can come through; `None` for never.
     pub canary: Option<Duration>,
 }
 
@@ -115,7 +115,8 @@ impl KernelSource {
         let internal = Hook::ALL.iter().map(|hook| !options.told.contains(hook)).collect();
         let converter = Converter::new(origins.collect(), internal, &object.layout().offsets);
         let coverage = coverage::of_class(class, &object);
-        let canary = options.canary.and_then(|period| Canary::new(period, &hooks, before_ns));
+        let canary =
+            options.canary.and_then(|period| Canary::new(period, &hooks, &options.load.filters, before_ns));
         let reader = Reader {
             class,
             hooks,
@@ -263,6 +264,7 @@ impl EventSource for KernelSource {
             account.in_ring = account.generated.saturating_sub(dropped + account.read);
         }
         account.missed += object.missed(self.class);
+        self.counters.missed.store(account.missed, Ordering::Release);
         Some([(event_class(self.class), account)].into())
     }
 }
