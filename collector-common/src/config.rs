@@ -142,8 +142,6 @@ pub struct Config {
     pub regs_bytes: u32,
     /// The bit at `task_compat`: `TS_COMPAT` on x86, `TIF_32BIT` on arm64.
     pub compat_mask: u32,
-    /// 1 if the exits of 32-bit `connect` calls are to be hooked.
-    pub compat_exits: u32,
     /// What differs between architectures.
     pub arch: Arch,
 }
@@ -193,7 +191,6 @@ impl Config {
         task_regs_helper: 0,
         regs_bytes: 0,
         compat_mask: 0,
-        compat_exits: 0,
         arch: Arch { connect: 0, compat_connects: [0; 2], native_abi: 0, compat_abi: 0 },
     };
 }

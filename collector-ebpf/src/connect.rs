@@ -145,10 +145,7 @@ fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address:
         }
     }
     let record = &*attempt.record;
-    if constant(&config().compat_exits) != 0
-        && !ok
-        && u32::from(record.abi) == constant(&config().arch.compat_abi)
-    {
+    if !ok && u32::from(record.abi) == constant(&config().arch.compat_abi) {
         attempts::remember_compat_failure(address, record.cookie, error);
     }
     let record = &mut *attempt.record;

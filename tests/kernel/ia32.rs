@@ -131,8 +131,9 @@ fn an_open_is_told_while_many_others_wait_in_theirs(rig: &Rig) -> Result<()> {
     stream.skip_if_blind("file", "ia32-open")?;
     let word = act.word("open")?;
     let opens = of_process(&stream, "open", word["pid"].as_u64().context("a pid")?);
-    let of = |ino: &Value| opens.iter().filter(|event| event.find("open.ino") == Some(ino)).count();
-    ensure!(of(&word["ino"]) == 1, "it is told {} times; the caller saw {word}", of(&word["ino"]));
+    let of_file = |event: &&&Event| ["dev", "ino"].iter().all(|&key| event.0["open"][key] == word[key]);
+    let told = opens.iter().filter(of_file).count();
+    ensure!(told == 1, "it is told {told} times; the caller saw {word}");
     let waited = opens.iter().filter(|event| event.text("abi").is_ok_and(|abi| abi == "ia32")).count() - 1;
     // They wake at once: where the kernel preempts programs, it skips some of them, and counts them.
     let missed = usize::try_from(stream.summed("missed")?)?;

@@ -61,6 +61,10 @@ static CLAIMS: HashMap<u64, Claim> = HashMap::with_max_entries(1, 0);
 #[map]
 static TOLD: LruHashMap<u64, [u64; 2]> = LruHashMap::with_max_entries(TOLD_MAX, 0);
 
+/// 1 if the exits of 32-bit calls are hooked: failures of theirs are remembered for nobody else.
+#[map]
+static COMPAT_EXITS: Array<u32> = Array::with_max_entries(1, 0);
+
 /// The right to tell an attempt.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -226,6 +230,11 @@ pub(crate) fn remember_failure(sk: u64, attempt: &Attempt, error: u32, returns_n
 /// what the call will fail.
 #[inline(always)]
 pub(crate) fn remember_compat_failure(sk: u64, cookie: u64, error: u32) {
+    let Some(hooked) = COMPAT_EXITS.get_ptr(0) else { return };
+    // SAFETY: the entry is a map's value; userspace writes it before the exits are hooked.
+    if unsafe { read_volatile(hooked) } == 0 {
+        return;
+    }
     let error = if error == 0 { ANY_ERROR } else { u64::from(error) };
     let _ = TOLD.insert(&sk, &[cookie, error], 0);
 }

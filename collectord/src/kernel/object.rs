@@ -8,7 +8,7 @@ use super::one_reader::{NoRings, OneReader};
 use super::program::{self, Functions, Link, Links, via};
 use super::refusal::Refusal;
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
-use super::{OBJECT, arch, followed, kfunc};
+use super::{OBJECT, arch, followed, kfunc, wrappers};
 use crate::privileges::missing_where_refused;
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
@@ -208,6 +208,7 @@ impl KernelObject {
         if follows {
             followed::put_first(&mut object.ebpf, &options.filters)?;
         }
+        wrappers::expect_connects(&mut object.ebpf, &loaded)?;
         // Last: from the first event on, everything that it needs is there.
         for hook in loaded {
             let name = program_name(hook.hook, hook.readers);
@@ -406,7 +407,6 @@ pub(super) fn load_object(
         task_regs_helper: u32::from(layout.task_regs_helper),
         regs_bytes: layout.regs_bytes,
         compat_mask: layout.compat_mask,
-        compat_exits: u32::from(layout.has(Hook::Ia32Connect)),
         arch: arch::table(),
     };
     let mut object = object_bytes(options)?;

@@ -1,6 +1,9 @@
 //! The kernel functions behind the hooks of [`Rung::Fexit`]: the wrappers of 32-bit system calls on x86, found in BTF.
 
 use super::btf::Btf;
+use super::object::{AttachedHook, LoadError, absent, refused};
+use aya::Ebpf;
+use aya::maps::Array;
 use aya_obj::btf::{BtfType, Func, FuncLinkage};
 use collector_common::Hook;
 #[cfg(doc)]
@@ -94,6 +97,18 @@ impl Wrappers {
         functions.sort_unstable_by_key(|(_, id)| *id);
         naming(&functions)
     }
+}
+
+/// Says whether the exits of 32-bit connects are to be hooked: then what their handshakes tell is remembered for them.
+///
+/// # Errors
+/// If the object's map is not there or refuses.
+pub(super) fn expect_connects(ebpf: &mut Ebpf, loaded: &[AttachedHook]) -> Result<(), LoadError> {
+    const NAME: &str = "COMPAT_EXITS";
+    let hooked = loaded.iter().any(|loaded| matches!(loaded.hook, Hook::Ia32Connect | Hook::Ia32Socketcall));
+    let map = ebpf.map_mut(NAME).ok_or_else(|| absent(NAME))?;
+    let mut map: Array<_, u32> = Array::try_from(map).map_err(refused(NAME))?;
+    map.set(0, u32::from(hooked), 0).map_err(refused(NAME))
 }
 
 /// BTF in which functions have their numbers, in ascending order, and nothing else is: all that the loader looks up. To
