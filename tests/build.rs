@@ -8,8 +8,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 16] = [
     "actor.c",
+    "calls32.c",
     "cases.c",
     "compat.c",
     "connects.c",

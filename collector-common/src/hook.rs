@@ -3,6 +3,11 @@
 //! tracepoint's program that is active on the CPU is skipped, and the skip counted); before, these tracepoints ran with
 //! preemption off, and all of them are hit by tasks only, but for `TcpEnd`, which guards itself, and
 //! for the hooks of cgroups: these can be preempted, and number atomically where the kernel can.
+//!
+//! The programs behind functions ([`Rung::Fexit`]) can be preempted too, but not leave their CPU, and one program is not
+//! entered twice there: since 5.12 the kernel skips and counts such a run (`__bpf_prog_enter`, `prog->active`), and 5.10
+//! runs them with preemption off (`migrate_disable` is `preempt_disable` before 5.11). Those of one class share a scratch,
+//! so that each passes a gate of its own first (`alone` in `collector-ebpf`): whoever finds it taken is counted as missed.
 
 /// The class of an event: each has rings of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +43,9 @@ pub enum Rung {
     Tracepoint,
     /// A hook of the root cgroup on socket addresses, attached through a link (5.7 and newer).
     CgroupSockAddr,
+    /// The return of a kernel function, through a BPF trampoline (5.5 and newer): here of the wrappers of 32-bit system
+    /// calls on x86, `__ia32_compat_sys_NAME` where the call has one, else `__ia32_sys_NAME`, which no native call enters.
+    Fexit,
 }
 
 impl Rung {
@@ -47,6 +55,7 @@ impl Rung {
             Self::RawTracepoint => "raw_tp",
             Self::Tracepoint => "tp",
             Self::CgroupSockAddr => "cgroup",
+            Self::Fexit => "fexit",
         }
     }
 }
@@ -142,4 +151,22 @@ hooks! {
     Connect6 = 19: Network, CgroupSockAddr, "connect6", "connect6";
     /// A cgroup was made.
     CgroupMade = 20: Process, RawTracepoint, "cgroup_mkdir", "cgroup";
+    /// A 32-bit `open` came back.
+    Ia32Open = 21: File, Fexit, "ia32_open", "ia32_open";
+    /// A 32-bit `openat` came back.
+    Ia32Openat = 22: File, Fexit, "ia32_openat", "ia32_openat";
+    /// A 32-bit `openat2` came back.
+    Ia32Openat2 = 23: File, Fexit, "ia32_openat2", "ia32_openat2";
+    /// A 32-bit `creat` came back.
+    Ia32Creat = 24: File, Fexit, "ia32_creat", "ia32_creat";
+    /// A 32-bit `open_by_handle_at` came back.
+    Ia32OpenByHandle = 25: File, Fexit, "ia32_open_by_handle_at", "ia32_open_by_handle_at";
+    /// A 32-bit `execve` came back.
+    Ia32Execve = 26: Process, Fexit, "ia32_execve", "ia32_execve";
+    /// A 32-bit `execveat` came back.
+    Ia32Execveat = 27: Process, Fexit, "ia32_execveat", "ia32_execveat";
+    /// A 32-bit `connect` came back.
+    Ia32Connect = 28: Network, Fexit, "ia32_connect", "ia32_connect";
+    /// A 32-bit `socketcall` came back, through which older programs connect.
+    Ia32Socketcall = 29: Network, Fexit, "ia32_socketcall", "ia32_socketcall";
 }

@@ -206,6 +206,10 @@ offsets! {
     regs_arg2: ["pt_regs.dx", "pt_regs.regs[2]"];
     /// Fourth argument.
     regs_arg3: ["pt_regs.r10", "pt_regs.regs[3]"];
+    /// First argument of a 32-bit call on x86; the third and fourth lie where a native call has its third and second.
+    regs_compat0: ["pt_regs.bx"], optional;
+    /// Second argument of such a call.
+    regs_compat1: ["pt_regs.cx"], optional;
     /// Number of the system call.
     regs_number: ["pt_regs.orig_ax", "pt_regs.syscallno"];
     /// PF_KTHREAD and others.

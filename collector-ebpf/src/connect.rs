@@ -6,19 +6,20 @@
 //!   socket that does not wait: those have no exit that is seen.
 //! - `end` sees how it is decided, in any context. If the attempt was told as pending it tells the result, else all.
 //! - `exit` sees native calls return. It tells the attempts that `begin` never sees (other protocols, no route) and, with
-//!   `EINPROGRESS`, those that go on.
+//!   `EINPROGRESS`, those that go on. Where the exits of 32-bit calls are hooked it tells those that `begin` never sees,
+//!   of other protocols than TCP and UDP and without a route; the others are told without it.
 //!
 //! An attempt of a native call that goes on belongs to `exit`; if it is decided before the call has returned (on
 //! loopback it always is), to `end`, which tells it as pending and then decided. Claims see to it that one of them does.
 
 use crate::raw::{
-    AddressScratch, Attempt, CALL_OVER, Guard, Number, Reader, Registers, attempts, config, constant,
-    current_ids, now_ns, syscall_result,
+    AddressScratch, Attempt, CALL_OVER, CallExit, Guard, Number, Reader, Registers, attempts, config, constant, current_ids,
+    now_ns, user_u32,
 };
 use crate::sock::{self, AF_INET, AF_INET6};
 use crate::syscall::{self, Call};
 use crate::{filter, log, task};
-use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{
     CONNECT_LATENCY, CONNECT_NATIVE, CONNECT_NONBLOCKING, CONNECT_TOLD, ConnectRecord, DropReason, Hook,
     RESULT_FAILED, RESULT_OK, RESULT_PENDING, RecordKind, SOCKADDR_BYTES_MAX, missing,
@@ -27,6 +28,7 @@ use collector_common::{
 const TCP_ESTABLISHED: u32 = 1;
 const TCP_SYN_SENT: u32 = 2;
 const TCP_SYN_RECV: u32 = 3;
+const SOCK_DGRAM: u16 = 2;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
 const AF_UNSPEC: u16 = 0;
@@ -142,6 +144,10 @@ fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address:
             returned = error;
         }
     }
+    let record = &*attempt.record;
+    if !ok && u32::from(record.abi) == constant(&config().arch.compat_abi) {
+        attempts::remember_compat_failure(address, record.cookie, error);
+    }
     let record = &mut *attempt.record;
     record.header.ktime_ns = now;
     sock::fill_local::<R>(record, sk);
@@ -177,18 +183,43 @@ fn tell(_ctx: &RawTracePointContext, record: &mut ConnectRecord, hook: Hook, kin
     log::emitted!(_ctx, "tcp", record.header.seq);
 }
 
+/// What `connect` was asked: the descriptor, the address and its length.
+type Asked = (u32, u64, u32);
+
 #[inline(always)]
-pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
-    let returned = syscall_result(ctx);
+pub(crate) fn exit<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
+    returned::<R, E>(ctx, hook, |call| Some((call.arg0() as u32, call.arg1(), call.arg2() as u32)))
+}
+
+/// `socketcall`, whose first argument says which call it is, and whose second where the arguments of that one lie.
+#[inline(always)]
+pub(crate) fn socketcall<R: Reader, E: CallExit>(ctx: &E) -> u32 {
+    const SYS_CONNECT: u64 = 3;
+    returned::<R, E>(ctx, Hook::Ia32Socketcall, |call| {
+        if call.arg0() != SYS_CONNECT {
+            return None;
+        }
+        let argument = |at: u64| user_u32(call.arg1().wrapping_add(at * 4));
+        Some((argument(0)?, u64::from(argument(1)?), argument(2)?))
+    })
+}
+
+#[inline(always)]
+fn returned<R: Reader, E: CallExit>(
+    ctx: &E,
+    hook: Hook,
+    asked: impl FnOnce(Registers<R>) -> Option<Asked>,
+) -> u32 {
+    let returned = ctx.result();
     let error = if returned < 0 { returned.wrapping_neg() as u32 } else { 0 };
     // No attempts.
     if error == EBADF || error == ENOTSOCK || error == EFAULT || !filter::wanted::<R>() {
         return 0;
     }
     let task = R::current();
-    let call = Registers::<R>::of_syscall(ctx);
-    let Some((file, sk)) = sock::of_descriptor::<R>(task, call.arg0() as u32) else { return 0 };
-    let Some(scratch) = AddressScratch::get() else { return 0 };
+    let Some((descriptor, address, address_len)) = asked(ctx.registers()) else { return 0 };
+    let Some((file, sk)) = sock::of_descriptor::<R>(task, descriptor) else { return 0 };
+    let Some(scratch) = AddressScratch::get(E::COMPAT) else { return 0 };
     sock::fill_kind::<R>(&mut scratch.record, sk);
     let inet = scratch.record.family == AF_INET || scratch.record.family == AF_INET6;
     // Its subflows are TCP sockets of the kernel's own.
@@ -197,17 +228,28 @@ pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
     }
     let interrupted = RESTARTS.contains(&error);
     let mut cookie = sock::cookie::<R>(sk);
+    // Those of another ABI are told before they are done, see `datagram`.
+    if E::COMPAT && inet && scratch.record.socket_type == SOCK_DGRAM {
+        return 0;
+    }
     if inet && scratch.record.protocol == IPPROTO_TCP {
-        let address = scratch.number_of(R::address(sk));
-        if error == EINPROGRESS {
-            let Some(claim) = attempts::claim::<R>(address) else { return 0 };
+        let sk = scratch.number_of(R::address(sk));
+        if E::COMPAT {
+            // What comes as far as a handshake is told by `begin` and `end`.
+            let handshake = error == 0 || error == EINTR || interrupted || error == EINPROGRESS;
+            let no_attempt = error == EALREADY || error == EISCONN;
+            if handshake || no_attempt || attempts::failure_was_told::<R>(sk, cookie, error) {
+                return 0;
+            }
+        } else if error == EINPROGRESS {
+            let Some(claim) = attempts::claim::<R>(sk) else { return 0 };
             cookie = claim.cookie;
         } else if error == 0 || error == EINTR || interrupted {
-            attempts::call_is_over::<R>(address);
+            attempts::call_is_over::<R>(sk);
             return 0;
         } else if error == EALREADY
             || error == EISCONN
-            || attempts::failure_was_told::<R>(address, cookie, error)
+            || attempts::failure_was_told::<R>(sk, cookie, error)
         {
             return 0;
         }
@@ -222,18 +264,19 @@ pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
     let says = inet
         && (error == 0 || error == EINPROGRESS)
         && R::u16(sk, constant(&config().offsets.sock_dport)) != 0;
-    let readable = says || scratch.read_user(call.arg1(), call.arg2() as u32);
+    let readable = says || scratch.read_user(address, address_len);
     // This takes a connection away.
     if inet && !says && readable && scratch.family() == AF_UNSPEC {
         return 0;
     }
-    let Some(number) = Number::take(Hook::ConnectExit) else { return 0 };
+    let Some(number) = Number::take(hook) else { return 0 };
     let record = &mut scratch.record;
     record.header.ktime_ns = ktime_ns;
     record.header.missing = 0;
     task::fill::<R>(&mut record.task, task);
     task::fill_exe::<R>(&mut record.task, task);
-    record.abi = constant(&config().arch.native_abi) as u16;
+    let arch = &config().arch;
+    record.abi = constant(if E::COMPAT { &arch.compat_abi } else { &arch.native_abi }) as u16;
     record.cookie = cookie;
     record.latency_ns = 0;
     record.local = [0; 2];
@@ -247,17 +290,17 @@ pub(crate) fn exit<R: Reader>(ctx: &TracePointContext) -> u32 {
         EINPROGRESS => RESULT_PENDING,
         _ => RESULT_FAILED,
     };
-    let mut text_len = scratch.text_len();
     if inet {
         sock::fill_local::<R>(&mut scratch.record, sk);
         if error == 0 || error == EINPROGRESS {
             sock::fill_remote::<R>(&mut scratch.record, sk);
-            text_len = 0;
+            scratch.set_text_len(0);
         }
     }
     if !readable && scratch.record.flags & collector_common::CONNECT_REMOTE == 0 {
         scratch.record.header.missing |= missing::CONNECT_REMOTE;
     }
+    let text_len = scratch.text_len();
     if text_len > SOCKADDR_BYTES_MAX {
         number.drop(DropReason::Oversize);
         return 0;

@@ -1,28 +1,28 @@
-//! `syscalls:sys_exit_execve` and `sys_exit_execveat`: the call came back, so it failed, and the caller still has the memory
+//! `syscalls:sys_exit_execve` and `sys_exit_execveat`, and the returns of the 32-bit calls' wrappers: the call came back, so it failed, and the caller still has the memory
 //! in which it named the program and its arguments.
 
-use crate::raw::{Kept, Number, Reader, Registers, Scratch, now_ns, syscall_result, user_u64};
+use crate::raw::{CallExit, Emitted, Kept, Number, Reader, Scratch, now_ns, user_u32, user_u64};
 use crate::{filter, log, task};
-use aya_ebpf::programs::TracePointContext;
 use collector_common::{
     ARGV_BYTES_MAX, DropReason, ExecFailedRecord, FAILED_ARG_BYTES_MAX, FAILED_ARGS_MAX, FAILED_ARGV_CUT,
     Hook, PATH_BYTES_MAX, missing,
 };
+use core::ops::DerefMut;
 
 #[inline(always)]
-pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
-    let result = syscall_result(ctx);
+pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
+    let result = ctx.result();
     if result >= 0 || !filter::wanted::<R>() {
         return 0;
     }
     let Some(number) = Number::take(hook) else { return 0 };
-    let Some(scratch) = ExecFailedRecord::scratch() else {
+    let Some(scratch) = E::ExecFailed::scratch() else {
         number.drop(DropReason::NoScratch);
         return 0;
     };
-    let registers = Registers::<R>::of_syscall(ctx);
+    let registers = ctx.registers::<R>();
     let (name, argv) = match hook {
-        Hook::Execveat => (registers.arg1(), registers.arg2()),
+        Hook::Execveat | Hook::Ia32Execveat => (registers.arg1(), registers.arg2()),
         _ => (registers.arg0(), registers.arg1()),
     };
     let task = R::current();
@@ -37,7 +37,7 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
     if scratch.record.filename_len == 0 {
         scratch.record.header.missing |= missing::EXEC_FAILED_FILENAME;
     }
-    fill_argv(scratch, argv);
+    fill_argv(scratch, argv, E::COMPAT);
     scratch.emit(number);
     log::emitted!(ctx, "exec_failed", scratch.record.header.seq);
     0
@@ -45,7 +45,11 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
 
 /// The arguments that the caller's list names, to their end or to a bound.
 #[inline(always)]
-fn fill_argv(scratch: &mut Scratch<ExecFailedRecord>, argv: u64) {
+fn fill_argv<K>(scratch: &mut Scratch<K>, argv: u64, compat: bool)
+where
+    K: Emitted + DerefMut<Target = ExecFailedRecord>,
+{
+    let pointer_bytes = if compat { 4 } else { 8 };
     let start = scratch.text_len();
     scratch.set_found(argv);
     scratch.record.flags = FAILED_ARGV_CUT;
@@ -53,8 +57,12 @@ fn fill_argv(scratch: &mut Scratch<ExecFailedRecord>, argv: u64) {
         // The place in the list lives in the scratch: see `Scratch`.
         let at = scratch.found();
         // No list is an empty one.
-        let argument = if at == 0 { Some(0) } else { user_u64(at) };
-        scratch.set_found(at.wrapping_add(8));
+        let argument = match at {
+            0 => Some(0),
+            _ if compat => user_u32(at).map(u64::from),
+            _ => user_u64(at),
+        };
+        scratch.set_found(at.wrapping_add(pointer_bytes));
         match argument {
             Some(0) => {
                 scratch.record.flags = 0;

@@ -22,6 +22,7 @@ mod exec_failed;
 mod exit;
 mod filter;
 mod fork;
+mod ia32;
 mod log;
 mod open;
 mod path;
@@ -90,82 +91,82 @@ pub fn tcp_end_portable(ctx: RawTracePointContext) -> i32 {
 
 #[tracepoint]
 pub fn sys_exit_connect_direct(ctx: TracePointContext) -> u32 {
-    connect::exit::<Direct>(&ctx)
+    connect::exit::<Direct, _>(&ctx, Hook::ConnectExit)
 }
 
 #[tracepoint]
 pub fn sys_exit_connect_portable(ctx: TracePointContext) -> u32 {
-    connect::exit::<Portable>(&ctx)
+    connect::exit::<Portable, _>(&ctx, Hook::ConnectExit)
 }
 
 #[tracepoint]
 pub fn sys_exit_execve_direct(ctx: TracePointContext) -> u32 {
-    exec_failed::record::<Direct>(&ctx, Hook::Execve)
+    exec_failed::record::<Direct, _>(&ctx, Hook::Execve)
 }
 
 #[tracepoint]
 pub fn sys_exit_execve_portable(ctx: TracePointContext) -> u32 {
-    exec_failed::record::<Portable>(&ctx, Hook::Execve)
+    exec_failed::record::<Portable, _>(&ctx, Hook::Execve)
 }
 
 #[tracepoint]
 pub fn sys_exit_execveat_direct(ctx: TracePointContext) -> u32 {
-    exec_failed::record::<Direct>(&ctx, Hook::Execveat)
+    exec_failed::record::<Direct, _>(&ctx, Hook::Execveat)
 }
 
 #[tracepoint]
 pub fn sys_exit_execveat_portable(ctx: TracePointContext) -> u32 {
-    exec_failed::record::<Portable>(&ctx, Hook::Execveat)
+    exec_failed::record::<Portable, _>(&ctx, Hook::Execveat)
 }
 
 #[tracepoint]
 pub fn sys_exit_open_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct>(&ctx, Hook::Open)
+    open::record::<Direct, _>(&ctx, Hook::Open)
 }
 
 #[tracepoint]
 pub fn sys_exit_open_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable>(&ctx, Hook::Open)
+    open::record::<Portable, _>(&ctx, Hook::Open)
 }
 
 #[tracepoint]
 pub fn sys_exit_openat_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct>(&ctx, Hook::Openat)
+    open::record::<Direct, _>(&ctx, Hook::Openat)
 }
 
 #[tracepoint]
 pub fn sys_exit_openat_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable>(&ctx, Hook::Openat)
+    open::record::<Portable, _>(&ctx, Hook::Openat)
 }
 
 #[tracepoint]
 pub fn sys_exit_openat2_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct>(&ctx, Hook::Openat2)
+    open::record::<Direct, _>(&ctx, Hook::Openat2)
 }
 
 #[tracepoint]
 pub fn sys_exit_openat2_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable>(&ctx, Hook::Openat2)
+    open::record::<Portable, _>(&ctx, Hook::Openat2)
 }
 
 #[tracepoint]
 pub fn sys_exit_creat_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct>(&ctx, Hook::Creat)
+    open::record::<Direct, _>(&ctx, Hook::Creat)
 }
 
 #[tracepoint]
 pub fn sys_exit_creat_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable>(&ctx, Hook::Creat)
+    open::record::<Portable, _>(&ctx, Hook::Creat)
 }
 
 #[tracepoint]
 pub fn sys_exit_open_by_handle_at_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct>(&ctx, Hook::OpenByHandle)
+    open::record::<Direct, _>(&ctx, Hook::OpenByHandle)
 }
 
 #[tracepoint]
 pub fn sys_exit_open_by_handle_at_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable>(&ctx, Hook::OpenByHandle)
+    open::record::<Portable, _>(&ctx, Hook::OpenByHandle)
 }
 
 #[cgroup_sock_addr(sendmsg4)]

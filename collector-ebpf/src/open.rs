@@ -1,12 +1,10 @@
-//! `syscalls:sys_exit_open*`: the call came back. What was opened is read from the descriptor's file, what was asked for
+//! `syscalls:sys_exit_open*`, and the returns of 32-bit calls' wrappers: the call came back. What was opened is read from the descriptor's file, what was asked for
 //! from the registers with which the task entered, which hold it until the call returns.
 
 use crate::raw::{
-    CallOpen, Kept, Number, Opened, Reader, Registers, Scratch, config, constant, now_ns, syscall_result,
-    user_u64,
+    CallExit, Kept, Number, Opened, Reader, Registers, Scratch, config, constant, now_ns, user_u64,
 };
 use crate::{filter, log, path, task};
-use aya_ebpf::programs::TracePointContext;
 use collector_common::{DropReason, Hook, OPEN_CREATED, PATH_BYTES_MAX, PathLen, missing};
 
 /// The kernel's own mark on a file that the call made (`FMODE_CREATED`).
@@ -18,18 +16,18 @@ const CREAT_FLAGS: u64 = 0o1101;
 const BROKEN_OFF: core::ops::RangeInclusive<i64> = -516..=-512;
 
 #[inline(always)]
-pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
-    let result = syscall_result(ctx);
+pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
+    let result = ctx.result();
     if BROKEN_OFF.contains(&result) || !filter::wanted::<R>() {
         return 0;
     }
-    let Some(scratch) = CallOpen::scratch() else {
+    let Some(scratch) = E::Open::scratch() else {
         if let Some(number) = Number::take(hook) {
             number.drop(DropReason::NoScratch);
         }
         return 0;
     };
-    let registers = Registers::<R>::of_syscall(ctx);
+    let registers = ctx.registers::<R>();
     let task = R::current();
     scratch.clear_text();
     scratch.record.header.ktime_ns = now_ns();
@@ -46,13 +44,13 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
         fill_no_file(scratch);
     }
     scratch.record.requested_len = 0;
-    if hook as u16 != Hook::OpenByHandle as u16 {
+    if !matches!(hook, Hook::OpenByHandle | Hook::Ia32OpenByHandle) {
         scratch.record.requested_len = scratch.push_user_str::<PATH_BYTES_MAX>(name);
         if scratch.record.requested_len == 0 {
             scratch.record.header.missing |= missing::OPEN_REQUESTED;
         }
     }
-    if constant(&config().filters.prefixes_len) != 0 && !CallOpen::path_is_wanted(result < 0) {
+    if constant(&config().filters.prefixes_len) != 0 && !E::Open::path_is_wanted(result < 0) {
         return 0;
     }
     let Some(number) = Number::take(hook) else { return 0 };
@@ -67,12 +65,16 @@ pub(crate) fn record<R: Reader>(ctx: &TracePointContext, hook: Hook) -> u32 {
 
 /// Flags and mode as requested; the address of the name.
 #[inline(always)]
-fn fill_request<R: Reader>(scratch: &mut Scratch<CallOpen>, registers: Registers<R>, hook: Hook) -> u64 {
+fn fill_request<R: Reader, K: Opened>(
+    scratch: &mut Scratch<K>,
+    registers: Registers<R>,
+    hook: Hook,
+) -> u64 {
     let (name, flags, mode) = match hook {
-        Hook::Open => (registers.arg0(), registers.arg1(), registers.arg2()),
-        Hook::Creat => (registers.arg0(), CREAT_FLAGS, registers.arg1()),
-        Hook::OpenByHandle => (0, registers.arg2(), 0),
-        Hook::Openat2 => {
+        Hook::Open | Hook::Ia32Open => (registers.arg0(), registers.arg1(), registers.arg2()),
+        Hook::Creat | Hook::Ia32Creat => (registers.arg0(), CREAT_FLAGS, registers.arg1()),
+        Hook::OpenByHandle | Hook::Ia32OpenByHandle => (0, registers.arg2(), 0),
+        Hook::Openat2 | Hook::Ia32Openat2 => {
             let how = registers.arg2();
             let (flags, mode) = (user_u64(how), user_u64(how.wrapping_add(8)));
             if flags.is_none() || mode.is_none() {

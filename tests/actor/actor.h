@@ -56,7 +56,7 @@ long openat2_(int dir, const char *path, uint64_t flags, uint64_t mode);
 long open_by_handle(int dir, const char *path, int flags);
 
 /* A call of 32 bits, whose pointers have as many; 64 KiB for what they point to, NULL where there are no such calls. */
-long call32(long number, long a, long b, long c);
+long call32(long number, long a, long b, long c, long d, long e);
 void *low_memory(void);
 
 /* A ring of io_uring. */
@@ -132,6 +132,11 @@ SUBCOMMAND(do_families);
 SUBCOMMAND(do_uring_polled);
 SUBCOMMAND(do_fastopen_ways);
 SUBCOMMAND(do_ia32_refused);
+SUBCOMMAND(do_ia32_opens);
+SUBCOMMAND(do_ia32_waiting);
+SUBCOMMAND(do_ia32_failed_execs);
+SUBCOMMAND(do_ia32_unix);
+SUBCOMMAND(do_ia32_no_route);
 SUBCOMMAND(do_dropped);
 SUBCOMMAND(do_nobody_there);
 SUBCOMMAND(do_no_route);

@@ -219,7 +219,7 @@ int do_exec32(int argc, char **argv)
     uint64_t began = now_ns();
     pid_t pid = fork();
     if (pid == 0) {
-        call32(11, (long)(uintptr_t)low->text, (long)(uintptr_t)low->args, 0);
+        call32(11, (long)(uintptr_t)low->text, (long)(uintptr_t)low->args, 0, 0, 0);
         _exit(ACTOR_EXEC_FAILED);
     }
     struct child child = reap(pid, began);

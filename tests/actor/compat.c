@@ -6,10 +6,13 @@
 #include <unistd.h>
 
 #ifdef __x86_64__
-long call32(long number, long a, long b, long c)
+long call32(long number, long a, long b, long c, long d, long e)
 {
     long result;
-    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory", "r8", "r9", "r10", "r11");
+    __asm__ volatile("int $0x80"
+                     : "=a"(result)
+                     : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e)
+                     : "memory", "r8", "r9", "r10", "r11");
     return result;
 }
 
@@ -18,7 +21,7 @@ void *low_memory(void)
     /* A kernel without them ends the process, so a child tries. */
     pid_t pid = fork();
     if (pid == 0)
-        _exit(call32(20, 0, 0, 0) == getpid() ? 0 : 1);
+        _exit(call32(20, 0, 0, 0, 0, 0) == getpid() ? 0 : 1);
     struct child child = reap(pid, now_ns());
     errno = ENOSYS;
     if (child.status != 0)
@@ -27,9 +30,9 @@ void *low_memory(void)
     return low == MAP_FAILED ? NULL : low;
 }
 #else
-long call32(long number, long a, long b, long c)
+long call32(long number, long a, long b, long c, long d, long e)
 {
-    (void)number, (void)a, (void)b, (void)c;
+    (void)number, (void)a, (void)b, (void)c, (void)d, (void)e;
     return -ENOSYS;
 }
 

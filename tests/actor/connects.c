@@ -422,8 +422,8 @@ int connect32(struct low *low, long round, int fd, const union address *to)
     low->args[0] = (uint32_t)fd;
     low->args[1] = (uint32_t)(uintptr_t)&low->to;
     low->args[2] = net_size(to);
-    return (int)-(round % 2 ? call32(102, 3, (long)(uintptr_t)low->args, 0)
-                            : call32(362, fd, (long)(uintptr_t)&low->to, net_size(to)));
+    return (int)-(round % 2 ? call32(102, 3, (long)(uintptr_t)low->args, 0, 0, 0)
+                            : call32(362, fd, (long)(uintptr_t)&low->to, net_size(to), 0, 0));
 }
 
 int do_ia32(int argc, char **argv)

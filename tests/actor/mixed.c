@@ -78,7 +78,7 @@ static int open_by(int way, struct part *part, const char *name, const char *pat
     case INT80:
         here = low + (size_t)part->number * PER_THREAD;
         snprintf(here, PER_THREAD, "%s", path);
-        return (int)call32(5, (long)(uintptr_t)here, O_RDONLY, 0);
+        return (int)call32(5, (long)(uintptr_t)here, O_RDONLY, 0, 0, 0);
     }
     return -1;
 }

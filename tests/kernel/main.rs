@@ -26,6 +26,7 @@ mod exit;
 mod files;
 mod filters;
 mod hostile;
+mod ia32;
 mod identity;
 mod law;
 mod limits;
@@ -62,6 +63,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("open_places", open_places::TESTS),
     ("open_oracle", open_oracle::TESTS),
     ("uring", uring::TESTS),
+    ("ia32", ia32::TESTS),
     ("cases", cases::TESTS),
     ("files", files::TESTS),
     ("exit", exit::TESTS),

@@ -12,6 +12,10 @@ use core::ptr::{read_volatile, write_volatile};
 #[map]
 static CONNECT_SCRATCH: PerCpuArray<AddressScratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// That of 32-bit calls, whose programs can be preempted, but by none of their own.
+#[map]
+static COMPAT_CONNECT_SCRATCH: PerCpuArray<AddressScratch> = PerCpuArray::with_max_entries(1, 0);
+
 /// A record and, behind it, a socket address.
 #[repr(C)]
 pub(crate) struct AddressScratch {
@@ -25,9 +29,10 @@ pub(crate) struct AddressScratch {
 
 impl AddressScratch {
     #[inline(always)]
-    pub(crate) fn get() -> Option<&'static mut Self> {
+    pub(crate) fn get(compat: bool) -> Option<&'static mut Self> {
+        let scratch = if compat { &COMPAT_CONNECT_SCRATCH } else { &CONNECT_SCRATCH };
         // SAFETY: any bytes are a scratch, and this is the only reference to it.
-        CONNECT_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+        scratch.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
     }
 
     /// A kernel address as a number, which it is only when it comes back from memory.
@@ -43,13 +48,20 @@ impl AddressScratch {
     #[inline(always)]
     pub(crate) fn read_user(&mut self, from: u64, len: u32) -> bool {
         let len = if len > SOCKADDR_BYTES_MAX { SOCKADDR_BYTES_MAX } else { len };
+        self.set_text_len(len);
+        // Checked where the verifier sees it, whatever the compiler has made of the number's way to here.
+        let len = self.text_len();
+        if len > SOCKADDR_BYTES_MAX {
+            return false;
+        }
         let to = &raw mut self.address;
         // SAFETY: the address has room for 8 bytes.
         unsafe { write_volatile(to.cast::<u64>(), 0) };
         // SAFETY: the room was checked; the helper survives any address.
         let failed = unsafe { helper::bpf_probe_read_user(to.cast(), len, from as *const _) } != 0;
-        // SAFETY: a mutable reference is writable.
-        unsafe { write_volatile(&raw mut self.len, if failed { 0 } else { len }) };
+        if failed {
+            self.set_text_len(0);
+        }
         !failed
     }
 
@@ -58,6 +70,13 @@ impl AddressScratch {
     pub(crate) fn text_len(&self) -> u32 {
         // SAFETY: a reference is readable.
         unsafe { read_volatile(&raw const self.len) }
+    }
+
+    /// Says how many bytes of the address are told.
+    #[inline(always)]
+    pub(crate) fn set_text_len(&mut self, len: u32) {
+        // SAFETY: a mutable reference is writable.
+        unsafe { write_volatile(&raw mut self.len, len) };
     }
 
     /// The address's family.

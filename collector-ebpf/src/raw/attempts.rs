@@ -16,6 +16,9 @@ const TOLD_MAX: u32 = 4096;
 /// Bit of [`Claim::flags`]: the call that began the attempt is over.
 pub(crate) const CALL_OVER: u64 = 1;
 
+/// Stands for each errno.
+const ANY_ERROR: u64 = u64::MAX;
+
 /// Bits of a slot's index.
 const SLOT_BITS: u32 = 10;
 
@@ -57,6 +60,10 @@ static CLAIMS: HashMap<u64, Claim> = HashMap::with_max_entries(1, 0);
 /// here.
 #[map]
 static TOLD: LruHashMap<u64, [u64; 2]> = LruHashMap::with_max_entries(TOLD_MAX, 0);
+
+/// 1 if the exits of 32-bit calls are hooked: failures of theirs are remembered for nobody else.
+#[map]
+static COMPAT_EXITS: Array<u32> = Array::with_max_entries(1, 0);
 
 /// The right to tell an attempt.
 #[repr(C)]
@@ -219,6 +226,19 @@ pub(crate) fn remember_failure(sk: u64, attempt: &Attempt, error: u32, returns_n
     false
 }
 
+/// Remembers a told failure of a 32-bit call, whose exit finds it here. An errno of 0 is any: the socket has not said with
+/// what the call will fail.
+#[inline(always)]
+pub(crate) fn remember_compat_failure(sk: u64, cookie: u64, error: u32) {
+    let Some(hooked) = COMPAT_EXITS.get_ptr(0) else { return };
+    // SAFETY: the entry is a map's value; userspace writes it before the exits are hooked.
+    if unsafe { read_volatile(hooked) } == 0 {
+        return;
+    }
+    let error = if error == 0 { ANY_ERROR } else { u64::from(error) };
+    let _ = TOLD.insert(&sk, &[cookie, error], 0);
+}
+
 /// Whether this failure of this socket was told before; forgets it. `cookie` is 0 where the kernel has made none.
 #[inline(always)]
 pub(crate) fn failure_was_told<R: Reader>(sk: u64, cookie: u64, error: u32) -> bool {
@@ -238,5 +258,5 @@ pub(crate) fn failure_was_told<R: Reader>(sk: u64, cookie: u64, error: u32) -> b
         let _ = TOLD.remove(&sk);
         told = kept;
     }
-    told[1] == u64::from(error) && (cookie == 0 || cookie == told[0])
+    (told[1] == u64::from(error) || told[1] == ANY_ERROR) && (cookie == 0 || cookie == told[0])
 }

@@ -8,6 +8,7 @@ mod address;
 pub(crate) mod attempts;
 mod cgroup;
 mod datagram;
+mod exits;
 mod followed;
 mod iteration;
 mod names;
@@ -21,14 +22,15 @@ pub(crate) use address::AddressScratch;
 pub(crate) use attempts::{Attempt, CALL_OVER};
 pub(crate) use cgroup::CgroupScratch;
 pub(crate) use datagram::{Datagram, is_new_flow};
+pub(crate) use exits::{CallExit, alone};
 pub(crate) use followed::{follow, is_followed, unfollow};
 pub(crate) use iteration::Iteration;
 pub(crate) use names::{forget_name, keep_name, kept_name};
 pub(crate) use number::{Guard, Number, first_exit, is_quiet};
-pub(crate) use opens::{CallOpen, Opened, RingOpen};
+pub(crate) use opens::{Opened, RingOpen};
 pub(crate) use reader::{Direct, Portable, Reader};
-pub(crate) use regs::{Registers, is_compat, syscall_result};
-pub(crate) use scratch::{Kept, NameOffsets, Pathed, Scratch};
+pub(crate) use regs::{Registers, is_compat};
+pub(crate) use scratch::{Emitted, Kept, NameOffsets, Pathed, Scratch};
 
 use aya_ebpf::helpers::generated as helper;
 use collector_common::Config;
@@ -147,6 +149,15 @@ pub(crate) fn user_u64(address: u64) -> Option<u64> {
     let mut value = 0u64;
     // SAFETY: `value` has 8 bytes; the helper survives any address.
     let failed = unsafe { helper::bpf_probe_read_user((&raw mut value).cast(), 8, address as *const _) } != 0;
+    if failed { None } else { Some(value) }
+}
+
+/// Reads 4 bytes of the current task's user memory; `None` if they cannot be read.
+#[inline(always)]
+pub(crate) fn user_u32(address: u64) -> Option<u32> {
+    let mut value = 0u32;
+    // SAFETY: as for `user_u64`, with 4 bytes.
+    let failed = unsafe { helper::bpf_probe_read_user((&raw mut value).cast(), 4, address as *const _) } != 0;
     if failed { None } else { Some(value) }
 }
 

@@ -80,6 +80,38 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// The same where another task's run of a program behind this gate can come in between, on the same CPU. Whoever finds
+    /// another one there goes, and both may: then both are counted. The additions give nothing back, as 5.10 has no others.
+    #[inline(always)]
+    pub(crate) fn enter_preempted(gate: Hook, hook: Hook) -> Option<PreemptedGuard> {
+        let (gate, counted) = (slot(gate)?.1, slot(hook)?.1);
+        let guard = PreemptedGuard { slot: gate };
+        // SAFETY: the slot is a map's value, and this word is written by such additions alone.
+        unsafe { add(&raw mut (*gate).active, 1) };
+        // SAFETY: as above.
+        if unsafe { read_volatile(&raw const (*gate).active) } == 1 {
+            return Some(guard);
+        }
+        // SAFETY: as above.
+        unsafe { add(&raw mut (*counted).missed, 1) };
+        None
+    }
+}
+
+/// Kept while a program runs that others behind its gate can preempt.
+pub(crate) struct PreemptedGuard {
+    slot: *mut StreamSlot,
+}
+
+impl Drop for PreemptedGuard {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: as in `enter_preempted`. The task has not left its CPU.
+        unsafe { add(&raw mut (*self.slot).active, u64::MAX) };
+    }
+}
+
 impl Drop for Guard {
     #[inline(always)]
     fn drop(&mut self) {
@@ -177,6 +209,18 @@ unsafe fn fetch_add_one(word: *mut u64) -> u64 {
         asm!("{value} = atomic_fetch_add((u64 *)({word} + 0), {value})", value = inout(reg) value, word = in(reg) word);
     }
     value
+}
+
+/// Adds atomically and gives nothing back, which each kernel can.
+///
+/// # Safety
+/// The word is writable and aligned.
+#[inline(always)]
+unsafe fn add(word: *mut u64, value: u64) {
+    // SAFETY: one instruction that touches the word alone.
+    unsafe {
+        asm!("lock *(u64 *)({word} + 0) += {value}", value = in(reg) value, word = in(reg) word);
+    }
 }
 
 #[inline(always)]

@@ -1,5 +1,5 @@
-//! Where opens are put together: those of system calls and those through io_uring have a scratch each, as their programs
-//! can come in between each other on one CPU.
+//! Where opens are put together: those of native system calls, of 32-bit ones and through io_uring have a scratch each, as
+//! their programs can come in between each other on one CPU.
 
 use super::scratch::{Kept, Pathed};
 use crate::prefix;
@@ -56,6 +56,10 @@ macro_rules! opened {
 opened! {
     /// One by a system call.
     CallOpen, open_path_is_wanted
+}
+opened! {
+    /// One by a 32-bit system call, whose program can be preempted.
+    CompatOpen, compat_open_path_is_wanted
 }
 opened! {
     /// One through io_uring.

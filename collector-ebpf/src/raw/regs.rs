@@ -1,6 +1,5 @@
 //! The registers with which a task entered the kernel, as they lie on its kernel stack: the arguments and the number of
-//! its system call. They keep what was asked for until the call returns. Arguments are those of the native ABI; a call
-//! through another one has them elsewhere, see [`is_compat`].
+//! its system call. They keep what was asked for until the call returns.
 
 use super::reader::Reader;
 use super::{config, constant, probe_u64};
@@ -8,14 +7,17 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TracePointContext;
 use collector_common::Offsets;
-use core::ptr::read_volatile;
 
 /// Bytes of a kernel stack where the kernel has no helper that finds the registers (before 5.15).
 const STACK_BYTES: u64 = 16384;
 
 /// Registers of a task in a system call.
 #[derive(Clone, Copy)]
-pub(crate) struct Registers<R: Reader>(R::Ptr);
+pub(crate) struct Registers<R: Reader> {
+    at: R::Ptr,
+    /// Whether arguments are those of a 32-bit call.
+    compat: bool,
+}
 
 impl<R: Reader> Registers<R> {
     /// Those of the call whose tracepoint (category `syscalls`) this program runs at. Kernels without the helper of
@@ -26,7 +28,7 @@ impl<R: Reader> Registers<R> {
         if R::DIRECT || constant(&config().task_regs_helper) != 0 {
             return Self::of_current();
         }
-        Self(R::at(probe_u64(ctx.as_ptr() as u64)))
+        Self::native(R::at(probe_u64(ctx.as_ptr() as u64)))
     }
 
     /// Those of the current task, in any program that runs in its context. Before 5.15, and with a kernel stack of
@@ -37,49 +39,62 @@ impl<R: Reader> Registers<R> {
             // SAFETY: the helper has no preconditions.
             let task = unsafe { helper::bpf_get_current_task_btf() };
             // SAFETY: the helper takes the current task, and gives a pointer that the verifier has typed.
-            return Self(R::typed(unsafe { helper::bpf_task_pt_regs(task as *mut _) }));
+            return Self::native(R::typed(unsafe { helper::bpf_task_pt_regs(task as *mut _) }));
         }
         let stack = R::u64(R::current(), constant(&config().offsets.task_stack));
-        Self(R::at(stack + STACK_BYTES - u64::from(constant(&config().regs_bytes))))
+        Self::native(R::at(stack + STACK_BYTES - u64::from(constant(&config().regs_bytes))))
+    }
+
+    /// Those of the 32-bit call that the current task is in. Its wrapper has them as its argument, but BTF does not always
+    /// say of what type that is (5.10: `open_by_handle_at`).
+    #[inline(always)]
+    pub(super) fn of_compat() -> Self {
+        Self { compat: true, ..Self::of_current() }
+    }
+
+    #[inline(always)]
+    fn native(at: R::Ptr) -> Self {
+        Self { at, compat: false }
+    }
+
+    /// An argument, by its place in a native and in a 32-bit call.
+    #[inline(always)]
+    fn argument(self, native: &'static u32, compat: &'static u32) -> u64 {
+        if self.compat {
+            return u64::from(R::u32(self.at, constant(compat)));
+        }
+        R::u64(self.at, constant(native))
     }
 
     /// The first argument.
     #[inline(always)]
     pub(crate) fn arg0(self) -> u64 {
-        R::u64(self.0, constant(&config().offsets.regs_arg0))
+        self.argument(&config().offsets.regs_arg0, &config().offsets.regs_compat0)
     }
 
     /// The second argument.
     #[inline(always)]
     pub(crate) fn arg1(self) -> u64 {
-        R::u64(self.0, constant(&config().offsets.regs_arg1))
+        self.argument(&config().offsets.regs_arg1, &config().offsets.regs_compat1)
     }
 
     /// The third argument.
     #[inline(always)]
     pub(crate) fn arg2(self) -> u64 {
-        R::u64(self.0, constant(&config().offsets.regs_arg2))
+        self.argument(&config().offsets.regs_arg2, &config().offsets.regs_arg2)
     }
 
     /// The fourth argument.
     #[inline(always)]
     pub(crate) fn arg3(self) -> u64 {
-        R::u64(self.0, constant(&config().offsets.regs_arg3))
+        self.argument(&config().offsets.regs_arg3, &config().offsets.regs_arg1)
     }
 
     /// The system call's number, with the ABI's own bits in it (x32).
     #[inline(always)]
     pub(crate) fn number(self) -> u32 {
-        R::u32(self.0, constant(&config().offsets.regs_number))
+        R::u32(self.at, constant(&config().offsets.regs_number))
     }
-}
-
-/// What a system call gave back, at its exit tracepoint (category `syscalls`). The word's place is the kernel's ABI for
-/// programs (`struct syscall_tp_t` in kernel/trace/trace_syscalls.c).
-#[inline(always)]
-pub(crate) fn syscall_result(ctx: &TracePointContext) -> i64 {
-    // SAFETY: the context of such a tracepoint has three words, and the verifier checks the place.
-    unsafe { read_volatile(ctx.as_ptr().cast::<i64>().wrapping_add(2)) }
 }
 
 /// Whether the task is in a system call of the 32-bit ABI (ia32, aarch32). Such a call fires no tracepoint of the category

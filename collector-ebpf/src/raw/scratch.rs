@@ -3,7 +3,8 @@
 
 use super::iteration::Iteration;
 use super::number::Number;
-use super::opens::{CallOpen, RingOpen};
+use super::exits::{CallExecFailed, CompatExecFailed};
+use super::opens::{CallOpen, CompatOpen, RingOpen};
 use super::reader::{Direct, Portable, Reader};
 use super::{config, constant};
 use crate::path;
@@ -11,7 +12,7 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
 use collector_common::{
-    DropReason, ExecFailedRecord, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_STEPS_MAX, RecordHeader,
+    DropReason, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_STEPS_MAX, RecordHeader,
     RecordKind, RunningRecord,
 };
 use core::ptr::{read_volatile, write_volatile};
@@ -167,8 +168,10 @@ macro_rules! pathed {
 
 kept!(ExecRecord, Exec, EXEC_SCRATCH);
 kept!(CallOpen, Open, OPEN_SCRATCH);
+kept!(CompatOpen, Open, COMPAT_OPEN_SCRATCH);
 kept!(RingOpen, Open, RING_OPEN_SCRATCH);
-kept!(ExecFailedRecord, ExecFailed, EXEC_FAILED_SCRATCH);
+kept!(CallExecFailed, ExecFailed, EXEC_FAILED_SCRATCH);
+kept!(CompatExecFailed, ExecFailed, COMPAT_EXEC_FAILED_SCRATCH);
 /// Steps of one call, where a program is loaded for a few milliseconds' use: at 128, its verification takes 20.
 const FEW_STEPS: u32 = 16;
 
@@ -181,6 +184,11 @@ pathed!(
     CallOpen, PATH_STEPS_MAX,
     direct walk_open_path_direct long_open_path_direct step_open_path_direct,
     portable walk_open_path_portable long_open_path_portable step_open_path_portable
+);
+pathed!(
+    CompatOpen, PATH_STEPS_MAX,
+    direct walk_compat_open_path_direct long_compat_open_path_direct step_compat_open_path_direct,
+    portable walk_compat_open_path_portable long_compat_open_path_portable step_compat_open_path_portable
 );
 pathed!(
     RingOpen, PATH_STEPS_MAX,

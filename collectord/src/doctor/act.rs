@@ -1,6 +1,9 @@
 //! Events of the doctor's own making: what a child process does so that each class has something to tell. The child
 //! does it, since the collector never reports itself.
 
+use super::raw_calls;
+use crate::host;
+use crate::kernel::Layout;
 use collector_common::Class;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, openat2};
@@ -22,7 +25,8 @@ const NO_WORDS: &[&CStr] = &[];
 const PACKET_MAX: Duration = Duration::from_secs(2);
 
 /// What makes an event of each class. A way that this machine has not (such as IPv6) is left out; at least one must
-/// work.
+/// work. 32-bit calls come last: where the kernel has them and was started without (`ia32_emulation=0`), they end the
+/// helper, and the doctor says so.
 fn ways(class: Class) -> &'static [(&'static str, Way)] {
     match class {
         // The helper's own start and end are an exec and an exit.
@@ -30,18 +34,28 @@ fn ways(class: Class) -> &'static [(&'static str, Way)] {
             ("a failing exec", failing_exec),
             ("a failing exec below a folder", failing_execat),
             ("a child", child),
+            ("a cgroup", cgroup),
+            ("failing execs by 32-bit calls", execs32),
         ],
         Class::Network => &[
             ("a TCP connection over 127.0.0.1", tcp4),
             ("a TCP connection over ::1", tcp6),
             ("datagrams over 127.0.0.1", udp4),
             ("datagrams over ::1", udp6),
+            ("32-bit calls", connects32),
+            ("a 32-bit call over 127.0.0.1", udp4_32),
+            ("a 32-bit call over ::1", udp6_32),
         ],
-        // The C library makes openat of the other calls.
         Class::File => &[
             ("opening a file", open),
             ("opening a file that is not there", open_missing),
             ("opening a file by openat2", openat2_root),
+            ("opening a file by its handle", raw_calls::open_by_handle),
+            #[cfg(target_arch = "x86_64")]
+            ("opening a file by open", raw_calls::open),
+            #[cfg(target_arch = "x86_64")]
+            ("making a file by creat", raw_calls::creat),
+            ("opening files by 32-bit calls", opens32),
         ],
     }
 }
@@ -147,6 +161,108 @@ fn open_missing() -> io::Result<()> {
 fn openat2_root() -> io::Result<()> {
     let how = OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC);
     openat2(AT_FDCWD, "/", how).map(drop).map_err(Into::into)
+}
+
+/// The name of a cgroup of a helper's, which its parent looks for in events.
+pub(super) fn cgroup_name(helper: u32) -> String {
+    format!("collectord-doctor-{helper}")
+}
+
+/// A cgroup below the helper's own, made and taken away.
+fn cgroup() -> io::Result<()> {
+    let own = std::fs::read_to_string("/proc/self/cgroup")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let (Some(own), Some(root)) = (own, host::root_cgroup()) else {
+        return Err(io::Error::other("no unified hierarchy is mounted"));
+    };
+    let folder = root.join(own).join(cgroup_name(std::process::id()));
+    std::fs::create_dir(&folder)?;
+    std::fs::remove_dir(&folder)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod bits32 {
+    use super::*;
+    use raw_calls::calls32::{self, Low};
+    use std::os::fd::AsFd;
+
+    /// For kernels that have such calls: others would end the process.
+    fn low() -> io::Result<Low> {
+        let layout = Layout::read(None).map_err(io::Error::other)?;
+        if !layout.wrappers.compat {
+            return Err(io::Error::other("this kernel has no 32-bit calls"));
+        }
+        Low::new()
+    }
+
+    pub(super) fn execs() -> io::Result<()> {
+        calls32::execs(low()?)
+    }
+
+    pub(super) fn opens() -> io::Result<()> {
+        calls32::opens(low()?)
+    }
+
+    pub(super) fn connects() -> io::Result<()> {
+        calls32::connects(low()?)
+    }
+
+    pub(super) fn udp(at: IpAddr) -> io::Result<()> {
+        let any = SocketAddr::new(at, 0);
+        let (listener, speaker) = (UdpSocket::bind(any)?, UdpSocket::bind(any)?);
+        let port = listener.local_addr()?.port().to_be_bytes();
+        // `struct sockaddr_in` and `struct sockaddr_in6`.
+        let to = match at {
+            IpAddr::V4(at) => [&2u16.to_ne_bytes()[..], &port, &at.octets(), &[0; 8]].concat(),
+            IpAddr::V6(at) => [&10u16.to_ne_bytes()[..], &port, &[0; 4], &at.octets(), &[0; 4]].concat(),
+        };
+        calls32::connect_datagram(low()?, speaker.as_fd(), &to)
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod bits32 {
+    use super::*;
+
+    fn none() -> io::Result<()> {
+        Err(io::Error::other("no 32-bit calls are made on this architecture"))
+    }
+
+    pub(super) fn execs() -> io::Result<()> {
+        none()
+    }
+
+    pub(super) fn opens() -> io::Result<()> {
+        none()
+    }
+
+    pub(super) fn connects() -> io::Result<()> {
+        none()
+    }
+
+    pub(super) fn udp(_at: IpAddr) -> io::Result<()> {
+        none()
+    }
+}
+
+fn execs32() -> io::Result<()> {
+    bits32::execs()
+}
+
+fn opens32() -> io::Result<()> {
+    bits32::opens()
+}
+
+fn connects32() -> io::Result<()> {
+    bits32::connects()
+}
+
+fn udp4_32() -> io::Result<()> {
+    bits32::udp(Ipv4Addr::LOCALHOST.into())
+}
+
+fn udp6_32() -> io::Result<()> {
+    bits32::udp(Ipv6Addr::LOCALHOST.into())
 }
 
 #[cfg(test)]

@@ -46,6 +46,12 @@ pub(super) fn of_hook(hook: Hook, refusal: &Refusal) -> String {
         Rung::Tracepoint if refusal.errno.is_none() || refusal.reason.contains("tracefs") => {
             format!("`mount -t tracefs nodev {}`; the kernel needs CONFIG_FTRACE_SYSCALLS=y", TRACEFS[0])
         }
+        Rung::Fexit => {
+            "it needs BPF trampolines (CONFIG_FUNCTION_TRACER=y, CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y; 5.12, or 5.10 \
+             with the fix of trampolines), and nothing that forbids them, such as lockdown; without it 32-bit programs \
+             are seen less, and no others"
+                .to_owned()
+        }
         Rung::CgroupSockAddr if refusal.errno.is_none() => "see the check cgroup2 above".to_owned(),
         _ => general(refusal),
     }

@@ -4,6 +4,7 @@
 mod act;
 mod cure;
 mod prove;
+mod raw_calls;
 mod report;
 mod surroundings;
 mod text;

@@ -5,7 +5,7 @@ use crate::kernel::{LoadError, LoadOptions};
 use crate::snapshot::ToldBy;
 use crate::source::{KernelSource, KernelSourceOptions, event_class};
 use collector_common::{Class, Hook};
-use collector_core::event::{ClassCoverage, KernelEvent};
+use collector_core::event::{ClassCoverage, KernelBody, KernelEvent};
 use collector_core::{CollectionEvent, EventSource};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -151,6 +151,10 @@ struct Own {
 
 impl Own {
     fn made(&self, event: &KernelEvent) -> bool {
+        // Of whoever makes a cgroup little is told; its name is the helper's.
+        if let KernelBody::CgroupMade(made) = &event.body {
+            return made.path.as_bytes().ends_with(act::cgroup_name(self.pid).as_bytes());
+        }
         let same_ns = self.pid_ns.is_none_or(|inode| u64::from(event.process.ns.pid) == inode);
         event.process.ns_pid == self.pid && same_ns
     }

@@ -112,6 +112,13 @@ impl HookReport {
         [&self.direct, &self.portable].into_iter().flatten().any(|tried| *tried == Tried::Attached)
     }
 
+    /// Whether another is refused for the same reasons, with the same cure and the same that is not seen.
+    pub(super) fn is_refused_like(&self, other: &Self) -> bool {
+        !self.is_served()
+            && (&self.direct, &self.portable, &self.cure) == (&other.direct, &other.portable, &other.cure)
+            && blind_without(self.hook) == blind_without(other.hook)
+    }
+
     /// A hook that its class can do without is no failure, and one that is attached no proof.
     pub(super) fn status(&self) -> Status {
         match (self.is_served(), blind_without(self.hook)) {

@@ -22,8 +22,12 @@ pub(super) fn of(report: &Report, color: bool, width: Option<usize>) -> String {
     let width = report.hooks.iter().map(|hook| via(hook.hook).len()).max().unwrap_or(0);
     let words = report.hooks.iter().flat_map(|hook| [&hook.direct, &hook.portable]);
     let tried_width = words.map(|word| tried(word.as_ref()).len()).max().unwrap_or(0);
-    for hook in &report.hooks {
+    for (at, hook) in report.hooks.iter().enumerate() {
         page.hook(hook, width, tried_width);
+        // What several have in common is said once, below the last.
+        if report.hooks.get(at + 1).is_none_or(|next| !hook.is_refused_like(next)) {
+            page.refusal(hook);
+        }
     }
     if let Some(why) = &report.no_trials {
         let what = if report.hooks.is_empty() { "none" } else { "not all" };
@@ -131,6 +135,10 @@ impl Page {
             tried(report.portable.as_ref())
         );
         self.marked(report.status(), text.trim_end());
+    }
+
+    /// Why a hook is not served, and what would help.
+    fn refusal(&mut self, report: &HookReport) {
         if report.is_served() {
             return;
         }

@@ -1,6 +1,6 @@
 //! What differs between architectures and no BTF tells: numbers of system calls, names of ABIs. One table each.
 
-use collector_common::{ABI_AARCH32, ABI_AARCH64, ABI_IA32, ABI_NONE, ABI_X86_64, Arch};
+use collector_common::{ABI_AARCH32, ABI_AARCH64, ABI_IA32, ABI_NONE, ABI_X86_64, Arch, Hook, Rung};
 
 /// A number that no call has.
 const NONE: u32 = u32::MAX;
@@ -32,7 +32,8 @@ pub(super) const fn table() -> Arch {
     }
 }
 
-/// Name of the ABI for which the tracepoints of system calls fire.
-pub(crate) fn native_abi() -> u16 {
-    u16::try_from(table().native_abi).unwrap_or(ABI_NONE)
+/// Name of the ABI of the system calls whose exit this hook sees.
+pub(crate) fn abi_of(hook: Hook) -> u16 {
+    let abi = if hook.rung() == Rung::Fexit { table().compat_abi } else { table().native_abi };
+    u16::try_from(abi).unwrap_or(ABI_NONE)
 }

@@ -17,5 +17,10 @@ pub fn blind_without(hook: Hook) -> Option<&'static str> {
         Hook::Connect4 | Hook::Connect6 => Some("udp-connect-other-abi"),
         Hook::CgroupMade => Some("cgroup-short-lived"),
         Hook::SendMsg4 | Hook::SendMsg6 => Some("udp-sendmsg"),
+        Hook::Ia32Open | Hook::Ia32Openat | Hook::Ia32Openat2 | Hook::Ia32Creat | Hook::Ia32OpenByHandle => {
+            Some("ia32-open")
+        }
+        Hook::Ia32Execve | Hook::Ia32Execveat => Some("ia32-exec-failed"),
+        Hook::Ia32Connect | Hook::Ia32Socketcall => Some("ia32-connect"),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::btf::{Btf, BtfError};
 use super::refusal::Refusal;
-use collector_common::{Class, Hook, Offsets, TypeIds};
+use super::wrappers::Wrappers;
+use collector_common::{Class, Hook, Offsets, Rung, TypeIds};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, IntoBytes};
@@ -86,6 +87,8 @@ pub struct Layout {
     pub regs_bytes: u32,
     /// The bit that says that a task is in a 32-bit system call.
     pub compat_mask: u32,
+    /// The functions of calls of other ABIs.
+    pub wrappers: Wrappers,
 }
 
 impl Layout {
@@ -150,18 +153,19 @@ impl Layout {
             } else {
                 TIF_32BIT
             },
+            wrappers: Wrappers::find(btf),
         })
     }
 }
 
 impl Layout {
     /// False for a hook of what this kernel does not have, to which nobody can be blind.
-    pub(super) fn has(&self, hook: Hook) -> bool {
+    pub(crate) fn has(&self, hook: Hook) -> bool {
         match hook {
             Hook::UringOpen => self.offsets.request_opcode != Offsets::ABSENT,
             Hook::CgroupMade => self.offsets.kernfs_node_id != Offsets::ABSENT,
             Hook::UringSubmit | Hook::UringSubmitSqe => self.uring_submit == Some(hook),
-            _ => true,
+            _ => hook.rung() != Rung::Fexit || self.wrappers.has(hook),
         }
     }
 
@@ -170,13 +174,29 @@ impl Layout {
         if self.uring_submit.is_some() && classes.contains(&Class::File) { REQUESTED_MAX } else { 1 }
     }
 
-    /// Why a hook that is there does not say enough.
+    /// Why a hook that is there does not say enough, or may not be used.
     pub(super) fn refuses(&self, hook: Hook) -> Option<Refusal> {
+        if hook.rung() == Rung::Fexit {
+            return self.refuses_wrapper(hook);
+        }
         let silent = hook == Hook::UringOpen
             && (self.offsets.request_result == Offsets::ABSENT || self.uring_submit.is_none());
         silent.then(|| {
             Refusal::other("this kernel's tracepoints of io_uring do not name the request".to_owned())
         })
+    }
+}
+
+impl Layout {
+    fn refuses_wrapper(&self, hook: Hook) -> Option<Refusal> {
+        let why = if self.wrappers.of(hook).is_none() {
+            "this kernel's BTF names no functions of system calls"
+        } else if !self.wrappers.lasting_trampolines {
+            "this kernel (before 5.12) frees a hooked function's trampoline while calls still sleep in it"
+        } else {
+            return None;
+        };
+        Some(Refusal::other(why.to_owned()))
     }
 }
 
@@ -192,6 +212,7 @@ fn wanted_names() -> HashSet<Vec<u8>> {
         .chain(["upid", "callback_head", "bpf_rdonly_cast", "bpf_task_pt_regs", TASK_ITERATOR])
         .chain(["btf_trace_sched_process_exit", "btf_trace_io_uring_submit_req"])
         .chain(["btf_trace_io_uring_submit_sqe"])
+        .chain(Wrappers::names())
         .map(|name| name.as_bytes().to_vec())
         .collect()
 }

@@ -5,10 +5,10 @@ use super::cpus::{online_cpus, possible_cpus};
 use super::layout::{Layout, LayoutError};
 use super::mapped::{MappedWords, Slots};
 use super::one_reader::{NoRings, OneReader};
-use super::program::{self, Link, Links};
+use super::program::{self, Functions, Link, Links, via};
 use super::refusal::Refusal;
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
-use super::{OBJECT, arch, followed, kfunc};
+use super::{OBJECT, arch, followed, kfunc, wrappers};
 use crate::privileges::missing_where_refused;
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
@@ -43,11 +43,6 @@ impl Readers {
             Self::Portable => "portable",
         }
     }
-}
-
-/// Rung and hook, as `via` has them.
-pub fn via(hook: Hook) -> String {
-    format!("{}:{}", hook.rung().name(), hook.target())
 }
 
 /// Which family to use.
@@ -199,9 +194,10 @@ impl KernelObject {
             let rings = make_rings(&mut object.ebpf, plan)?;
             object.rings.put(plan.class, rings);
         }
+        let functions = Functions::of(&object.layout);
         let mut loaded = Vec::new();
         for &hook in &hooks {
-            match object.load_program(hook, options.readers) {
+            match object.load_program(hook, options.readers, &functions) {
                 Ok(readers) => loaded.push(AttachedHook { hook, readers }),
                 Err(refusal) => {
                     object.do_without(options, hook, format!("program {}", hook.program()), refusal)?;
@@ -212,6 +208,7 @@ impl KernelObject {
         if follows {
             followed::put_first(&mut object.ebpf, &options.filters)?;
         }
+        wrappers::expect_connects(&mut object.ebpf, &loaded)?;
         // Last: from the first event on, everything that it needs is there.
         for hook in loaded {
             let name = program_name(hook.hook, hook.readers);
@@ -306,7 +303,7 @@ impl KernelObject {
                     let name = program_name(attached.hook, attached.readers);
                     Some(self.ebpf.program(&name)?.fd().ok()?.as_fd().as_raw_fd())
                 });
-                fds.filter_map(|fd| fdinfo_value(fd, "recursion_misses")).sum()
+                fds.filter_map(|fd| program::fdinfo_value(fd, "recursion_misses")).sum()
             },
             |(_, missed)| *missed,
         )
@@ -332,14 +329,19 @@ impl KernelObject {
         }
     }
 
-    fn load_program(&mut self, hook: Hook, choice: ReadersChoice) -> Result<Readers, Refusal> {
+    fn load_program(
+        &mut self,
+        hook: Hook,
+        choice: ReadersChoice,
+        functions: &Functions,
+    ) -> Result<Readers, Refusal> {
         if let Some(refusal) = self.layout.refuses(hook) {
             return Err(refusal);
         }
         let mut last = None;
         for &readers in choice.candidates() {
             let name = program_name(hook, readers);
-            match program::load(&mut self.ebpf, &name, hook) {
+            match program::load(&mut self.ebpf, &name, hook, functions) {
                 Ok(()) => return Ok(readers),
                 Err(refusal) => {
                     tracing::debug!(program = name, %refusal, "program refused");
@@ -491,10 +493,4 @@ pub(super) fn refused<E: std::error::Error + 'static>(what: &str) -> impl FnOnce
 
 pub(super) fn absent(name: &str) -> LoadError {
     LoadError::Unsupported(format!("the kernel object has no {name} of the expected type"))
-}
-
-/// A line of `/proc/self/fdinfo/N`.
-fn fdinfo_value(fd: i32, key: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
 }

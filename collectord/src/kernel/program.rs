@@ -2,9 +2,10 @@
 
 use super::layout::Layout;
 use super::refusal::Refusal;
-use aya::Ebpf;
+use super::wrappers::Wrappers;
 use aya::programs::links::CgroupAttachMode;
-use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramInfo, RawTracePoint, TracePoint};
+use aya::programs::{CgroupSockAddr, FExit, Program, ProgramError, ProgramInfo, RawTracePoint, TracePoint};
+use aya::{Btf, Ebpf};
 use collector_common::{Hook, Rung};
 use std::fs::File;
 use std::path::Path;
@@ -37,12 +38,34 @@ pub(super) fn can_exist(hook: Hook, layout: &Layout) -> bool {
         .is_none_or(|folder| folder.join(hook.target()).is_dir())
 }
 
-pub(super) fn load(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<(), Refusal> {
+/// Rung and hook, as `via` has them.
+pub fn via(hook: Hook) -> String {
+    format!("{}:{}", hook.rung().name(), hook.target())
+}
+
+/// Where programs that are loaded for a function find its number.
+pub(super) struct Functions {
+    wrappers: Wrappers,
+    naming: Btf,
+}
+
+impl Functions {
+    pub(super) fn of(layout: &Layout) -> Self {
+        Self { wrappers: layout.wrappers, naming: layout.wrappers.naming() }
+    }
+}
+
+pub(super) fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, functions: &Functions) -> Result<(), Refusal> {
     let program = find(ebpf, name)?;
     let loaded = match hook.rung() {
         Rung::RawTracepoint => typed::<RawTracePoint>(program)?.load(),
         Rung::Tracepoint => typed::<TracePoint>(program)?.load(),
         Rung::CgroupSockAddr => typed::<CgroupSockAddr>(program)?.load(),
+        Rung::Fexit => {
+            let wrapper = functions.wrappers.of(hook);
+            let wrapper = wrapper.ok_or_else(|| Refusal::other("the kernel has no such call".to_owned()))?;
+            typed::<FExit>(program)?.load(wrapper.name, &functions.naming)
+        }
     };
     loaded.map_err(|error| Refusal::of_program(&error))
 }
@@ -71,6 +94,11 @@ pub(super) fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<Link, Re
             let link = program.attach(root_cgroup()?, CgroupAttachMode::Single).map_err(refused)?;
             Box::new(program.take_link(link).map_err(refused)?)
         }
+        Rung::Fexit => {
+            let program = typed::<FExit>(program)?;
+            let link = program.attach().map_err(refused)?;
+            Box::new(program.take_link(link).map_err(refused)?)
+        }
     }))
 }
 
@@ -94,6 +122,7 @@ pub(super) fn unload(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<(), Refu
         Rung::RawTracepoint => typed::<RawTracePoint>(program)?.unload(),
         Rung::Tracepoint => typed::<TracePoint>(program)?.unload(),
         Rung::CgroupSockAddr => typed::<CgroupSockAddr>(program)?.unload(),
+        Rung::Fexit => typed::<FExit>(program)?.unload(),
     };
     unloaded.map_err(|error| Refusal::of_program(&error))
 }
@@ -116,6 +145,12 @@ where
     &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
 {
     program.try_into().map_err(|error| Refusal::of_program(&error))
+}
+
+/// A line of `/proc/self/fdinfo/N`.
+pub(super) fn fdinfo_value(fd: i32, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
 }
 
 /// The root of the unified cgroup hierarchy: a hook there sees the whole machine.

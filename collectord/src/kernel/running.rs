@@ -3,9 +3,9 @@
 use super::layout::TASK_ITERATOR;
 use super::object::{KernelObject, Readers, ReadersChoice};
 use super::refusal::Refusal;
+use super::wrappers::naming;
 use aya::Btf;
 use aya::programs::{Iter, ProgramError};
-use aya_obj::btf::{BtfType, Func, FuncLinkage};
 use collector_common::{PATH_BYTES_MAX, PATH_TRUNCATED, RunningRecord};
 use collector_core::process_table::PROCESS_TABLE_CAPACITY;
 use std::fs::File;
@@ -31,7 +31,8 @@ impl KernelObject {
     /// What the kernel refused.
     pub fn running(&mut self, choice: ReadersChoice) -> Result<(Vec<Running>, Readers), Refusal> {
         let id = self.layout.task_iterator;
-        let btf = naming(id.ok_or_else(|| Refusal::other("this kernel has no task iterator".to_owned()))?);
+        let id = id.ok_or_else(|| Refusal::other("this kernel has no task iterator".to_owned()))?;
+        let btf = naming(&[(TASK_ITERATOR, id)]);
         let mut last = None;
         for &readers in choice.candidates() {
             match self.run_iterator(readers, &btf) {
@@ -61,18 +62,6 @@ impl KernelObject {
         program.unload().map_err(refused)?;
         running
     }
-}
-
-/// BTF in which the hook has its number and nothing else is: all that the loader looks up. To read the kernel's BTF once
-/// more would take it 16 ms.
-fn naming(id: u32) -> Btf {
-    let mut btf = Btf::new();
-    let name = btf.add_string(TASK_ITERATOR);
-    for _ in 1..id {
-        btf.add_type(BtfType::Unknown);
-    }
-    btf.add_type(BtfType::Func(Func::new(name, 0, FuncLinkage::Global)));
-    btf
 }
 
 fn read(file: File) -> io::Result<Vec<Running>> {

@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::object::{KernelObject, LoadError, LoadOptions, Readers, load_object, program_name};
-use super::program;
+use super::program::{self, Functions};
 use super::refusal::Refusal;
 use aya::Ebpf;
 use collector_common::Hook;
@@ -55,10 +55,11 @@ impl KernelObject {
     pub fn report(options: &LoadOptions) -> Result<Vec<ProgramReport>, LoadError> {
         let layout = Layout::read(options.btf.as_deref())?;
         let mut ebpf = load_object(&layout, options, 0, &[])?;
+        let functions = Functions::of(&layout);
         let mut reports = Vec::new();
         for (hook, readers) in every_program(&layout) {
             let name = program_name(hook, readers);
-            let loaded = load(&mut ebpf, &name, hook, &layout);
+            let loaded = load(&mut ebpf, &name, hook, &layout, &functions);
             let cost = program::cost(&ebpf, &name);
             reports.push(ProgramReport {
                 verified: loaded.map(|()| cost.verified),
@@ -80,9 +81,10 @@ impl KernelObject {
 pub fn try_hooks(options: &LoadOptions, mut told: impl FnMut(HookTrial)) -> Result<(), LoadError> {
     let layout = Layout::read(options.btf.as_deref())?;
     let mut ebpf = load_object(&layout, options, 0, &[])?;
+    let functions = Functions::of(&layout);
     for (hook, readers) in every_program(&layout) {
         let name = program_name(hook, readers);
-        let tried = match load(&mut ebpf, &name, hook, &layout) {
+        let tried = match load(&mut ebpf, &name, hook, &layout, &functions) {
             Err(refusal) => Tried::NotLoaded(refusal),
             Ok(()) => {
                 let attached = program::attach(&mut ebpf, &name, hook).map(drop);
@@ -103,6 +105,12 @@ fn every_program(layout: &Layout) -> impl Iterator<Item = (Hook, Readers)> {
     hooks.flat_map(|&hook| FAMILIES.map(|readers| (hook, readers)))
 }
 
-fn load(ebpf: &mut Ebpf, name: &str, hook: Hook, layout: &Layout) -> Result<(), Refusal> {
-    layout.refuses(hook).map_or_else(|| program::load(ebpf, name, hook), Err)
+fn load(
+    ebpf: &mut Ebpf,
+    name: &str,
+    hook: Hook,
+    layout: &Layout,
+    functions: &Functions,
+) -> Result<(), Refusal> {
+    layout.refuses(hook).map_or_else(|| program::load(ebpf, name, hook, functions), Err)
 }

@@ -1,7 +1,7 @@
 //! From a record to an event. The record is borrowed from its ring; the event's text is copied once, into a buffer
 //! that many events share.
 
-use crate::kernel::native_abi;
+use crate::kernel::abi_of as abi_of_calls;
 use bytes::{Bytes, BytesMut};
 use collector_common::{
     ABI_AARCH32, ABI_AARCH64, ABI_IA32, ABI_X86_64, ExecRecord, ExitRecord, ForkRecord, Hook, Offsets,
@@ -92,7 +92,7 @@ impl Converter {
             }
             Record::Open(record, text) => {
                 // A request of io_uring is made through no system call's ABI.
-                abi = abi_of(native_abi()).filter(|_| hook != Hook::UringOpen);
+                abi = abi_of(abi_of_calls(hook)).filter(|_| hook != Hook::UringOpen);
                 let open = self.open(record, text, &mut truncated);
                 unseen.extend(
                     open::why_pathless(&open, record)
@@ -109,7 +109,7 @@ impl Converter {
                 (&record.header, &record.task, body)
             }
             Record::ExecFailed(record, text) => {
-                abi = abi_of(native_abi());
+                abi = abi_of(abi_of_calls(hook));
                 let body = self.exec_failed(record, text, &mut truncated);
                 (&record.header, &record.task, KernelBody::ExecFailed(body))
             }

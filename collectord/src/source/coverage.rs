@@ -2,7 +2,7 @@
 
 use super::event_class;
 use crate::kernel::{KernelObject, blind_without, via};
-use collector_common::{Class, Hook};
+use collector_common::{Class, Hook, Rung};
 use collector_core::event::{ClassCoverage, CoverageEvent, HookCoverage};
 use std::time::SystemTime;
 
@@ -11,28 +11,42 @@ fn always_blind(class: Class) -> &'static [&'static str] {
     match class {
         // Through which system call ABI a program was started: the kernel has set the new program's by then.
         Class::Process => &["exec-abi"],
-        // What io_uring and calls of another ABI connect without TCP and UDP, and TCP of theirs that fails before its
-        // handshake.
-        Class::Network => &["connect-other-abi"],
-        // Opens through io_uring whose completion nobody is told of: it was asked not to be, or the ring was full; a
-        // descriptor that another thread closes, or puts another file in, before the call is back; a call that a signal
+        Class::Network => &[],
+        // A descriptor that another thread closes, or puts another file in, before the call is back; a call that a signal
         // broke off and that fails with EINTR.
-        Class::File => &["io-uring-open-unposted", "open-fd-race", "open-interrupted"],
+        Class::File => &["open-fd-race", "open-interrupted"],
     }
 }
 
-/// What the tracepoints of a class do not see of the 32-bit ABI, for which they do not fire.
-fn compat_blind(class: Class, object: &KernelObject) -> Option<&'static str> {
-    let failed_execs = object.attached().iter().any(|attached| matches!(attached.hook, Hook::Execve));
-    let ia32 = cfg!(target_arch = "x86_64");
+/// What no hook of a class sees of io_uring, where the kernel has it.
+fn uring_blind(class: Class) -> Option<&'static str> {
     match class {
-        Class::Process if !failed_execs => Some("exec-failed"),
-        Class::Process if ia32 => Some("ia32-exec-failed"),
-        Class::Process => Some("aarch32-exec-failed"),
-        Class::File if ia32 => Some("ia32-open"),
-        Class::File => Some("aarch32-open"),
-        Class::Network => None,
+        Class::Process => None,
+        // What is connected without TCP and UDP, and TCP that fails before its handshake.
+        Class::Network => Some("io-uring-connect"),
+        // Opens whose completion nobody is told of: it was asked not to be, or the ring was full.
+        Class::File => Some("io-uring-open-unposted"),
     }
+}
+
+/// What is not seen of calls of other ABIs, for which the tracepoints of system calls do not fire.
+fn abi_blind(class: Class, object: &KernelObject) -> Vec<&'static str> {
+    let attached = |hook: &Hook| object.attached().iter().any(|attached| attached.hook == *hook);
+    if class == Class::Process && !attached(&Hook::Execve) {
+        return vec!["exec-failed"];
+    }
+    let wrappers = &object.layout().wrappers;
+    let of_class = Hook::ALL.iter().filter(|hook| hook.class() == class && hook.rung() == Rung::Fexit);
+    let unseen = of_class.filter(|hook| object.layout().has(**hook) && !attached(hook));
+    let mut blind: Vec<_> = unseen.filter_map(|hook| blind_without(*hook)).collect();
+    let [x32, aarch32] = match class {
+        Class::Process => ["x32-exec-failed", "aarch32-exec-failed"],
+        Class::Network => ["x32-connect", "aarch32-connect"],
+        Class::File => ["x32-open", "aarch32-open"],
+    };
+    blind.extend(wrappers.x32.then_some(x32));
+    blind.extend((wrappers.compat && cfg!(target_arch = "aarch64")).then_some(aarch32));
+    blind
 }
 
 pub(super) fn of_class(class: Class, object: &KernelObject) -> CoverageEvent {
@@ -48,7 +62,8 @@ pub(super) fn of_class(class: Class, object: &KernelObject) -> CoverageEvent {
         .iter()
         .copied()
         .chain(absent)
-        .chain(compat_blind(class, object))
+        .chain(uring_blind(class).filter(|_| object.layout().has(Hook::UringOpen)))
+        .chain(abi_blind(class, object))
         .map(str::to_owned)
         .collect();
     // Several hooks may be needed to see one thing.

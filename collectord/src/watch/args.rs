@@ -130,7 +130,7 @@ impl EventName {
 
     fn hooks(self) -> &'static [Hook] {
         match self {
-            Self::Exec => &[Hook::Exec, Hook::Execve, Hook::Execveat],
+            Self::Exec => &[Hook::Exec, Hook::Execve, Hook::Execveat, Hook::Ia32Execve, Hook::Ia32Execveat],
             Self::Exit => &[Hook::Exit],
             Self::Fork => &[Hook::Fork],
             Self::Connect => &[
@@ -141,6 +141,8 @@ impl EventName {
                 Hook::SendMsg6,
                 Hook::Connect4,
                 Hook::Connect6,
+                Hook::Ia32Connect,
+                Hook::Ia32Socketcall,
             ],
             Self::Open => &[
                 Hook::Open,
@@ -151,6 +153,11 @@ impl EventName {
                 Hook::UringOpen,
                 Hook::UringSubmit,
                 Hook::UringSubmitSqe,
+                Hook::Ia32Open,
+                Hook::Ia32Openat,
+                Hook::Ia32Openat2,
+                Hook::Ia32Creat,
+                Hook::Ia32OpenByHandle,
             ],
         }
     }
