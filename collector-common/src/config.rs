@@ -142,6 +142,8 @@ pub struct Config {
     pub regs_bytes: u32,
     /// The bit at `task_compat`: `TS_COMPAT` on x86, `TIF_32BIT` on arm64.
     pub compat_mask: u32,
+    /// 1 if a task can be preempted in a tracepoint's program, which is then skipped for others on that CPU.
+    pub preempts_tracepoints: u32,
     /// What differs between architectures.
     pub arch: Arch,
 }
@@ -191,6 +193,7 @@ impl Config {
         task_regs_helper: 0,
         regs_bytes: 0,
         compat_mask: 0,
+        preempts_tracepoints: 0,
         arch: Arch { connect: 0, compat_connects: [0; 2], native_abi: 0, compat_abi: 0 },
     };
 }

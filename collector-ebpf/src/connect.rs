@@ -67,7 +67,8 @@ pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let record = &mut *attempt.record;
     record.header.ktime_ns = now_ns();
     record.header.missing = 0;
-    record.latency_ns = 0;
+    // Until it is decided, when the latency is known.
+    record.latency_ns = sock::instance::<R>(sk);
     record.text_len = 0;
     task::fill::<R>(&mut record.task, task);
     task::fill_exe::<R>(&mut record.task, task);
@@ -106,6 +107,12 @@ pub(crate) fn end<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     }
     let Some(_guard) = Guard::enter(Hook::TcpEnd) else { return 0 };
     let address = ctx.arg::<u64>(0);
+    let sk = R::object(address, constant(&config().types.sock));
+    if !attempts::is_of::<R>(address, sock::instance::<R>(sk)) {
+        // Its end was skipped, and so was the begin of what is decided now.
+        attempts::forget::<R>(address);
+        return 0;
+    }
     if let Some(mut attempt) = attempts::under_way::<R>(address) {
         let returned = decide::<R>(ctx, &mut attempt, address, to == TCP_ESTABLISHED);
         attempts::end(address, &attempt, returned);
@@ -233,6 +240,7 @@ fn returned<R: Reader, E: CallExit>(
         return 0;
     }
     if inet && scratch.record.protocol == IPPROTO_TCP {
+        let instance = sock::instance::<R>(sk);
         let sk = scratch.number_of(R::address(sk));
         if E::COMPAT {
             // What comes as far as a handshake is told by `begin` and `end`.
@@ -242,6 +250,9 @@ fn returned<R: Reader, E: CallExit>(
                 return 0;
             }
         } else if error == EINPROGRESS {
+            if !attempts::is_of::<R>(sk, instance) {
+                return 0;
+            }
             let Some(claim) = attempts::claim::<R>(sk) else { return 0 };
             cookie = claim.cookie;
         } else if error == 0 || error == EINTR || interrupted {

@@ -194,7 +194,19 @@ fn a_closed_stdout_is_a_quiet_exit_0(rig: &Rig) -> Result<()> {
 /// A compact watch while hostile arguments run; its lines.
 fn compact(rig: &Rig, args: &[&str]) -> Result<Vec<String>> {
     let mut process = Process::start(
-        rig.collectord().args(["watch", "--format", "compact", "--comm", "actor", "--count", "2"]).args(args),
+        rig.collectord()
+            .args([
+                "watch",
+                "--format",
+                "compact",
+                "--events",
+                "exec,exit",
+                "--comm",
+                "actor",
+                "--count",
+                "2",
+            ])
+            .args(args),
         None,
     )?;
     let mut lines = Vec::new();

@@ -33,6 +33,9 @@ const ROUNDS: &str = "15";
 /// One attempt: family, protocol, local, remote, errno, and what became of it if it was pending.
 type Attempt = (String, String, String, String, String, String);
 
+/// What became of a pending attempt of which no result came.
+const UNTOLD: &str = "untold";
+
 /// What the actor says that it did.
 fn done(acts: &[Act]) -> Result<BTreeMap<(u64, Attempt), usize>> {
     let mut all = BTreeMap::new();
@@ -94,13 +97,21 @@ fn told(stream: &Stream, pids: &BTreeSet<u64>) -> Result<BTreeMap<(u64, Attempt)
         let mut later = String::new();
         if errno == "EINPROGRESS" {
             let cookie = event.number("connect.socket_cookie")?;
-            let result = results.remove(&cookie).with_context(|| {
-                format!("no result of {}; runs skipped: {:?}", event.0, stream.summed("missed"))
-            })?;
-            let ends = ["local", "remote"].map(|name| end(result.find(&format!("connect_result.{name}"))));
-            ensure!(ends == [local.clone(), remote.clone()], "{} is of {}", result.0, event.0);
-            ensure!(result.number("ktime_ns")? >= event.number("ktime_ns")?, "{} {}", result.0, event.0);
-            later = result.text("connect_result.result")?.to_owned();
+            later = match results.remove(&cookie) {
+                Some(result) => {
+                    let ends =
+                        ["local", "remote"].map(|name| end(result.find(&format!("connect_result.{name}"))));
+                    ensure!(ends == [local.clone(), remote.clone()], "{} is of {}", result.0, event.0);
+                    ensure!(
+                        result.number("ktime_ns")? >= event.number("ktime_ns")?,
+                        "{} {}",
+                        result.0,
+                        event.0
+                    );
+                    result.text("connect_result.result")?.to_owned()
+                }
+                None => UNTOLD.to_owned(),
+            };
         }
         // A handshake's end is seen: it took some time.
         let latency = event.find("connect.latency_ns").and_then(Value::as_u64);
@@ -125,21 +136,45 @@ fn outcome(errno: &str) -> &'static str {
     }
 }
 
-/// Both sides agree on every attempt and how often it was made.
+/// Both sides agree on every attempt and how often it was made. As many may lack, or lack their result, as runs of the
+/// hooks were skipped on a kernel that preempts them: that is named blind there, and counted.
 pub(crate) fn agree(acts: &[Act], stream: &Stream) -> Result<usize> {
     let done = done(acts)?;
     let pids = done.keys().map(|(pid, _)| *pid).collect();
-    let told = told(stream, &pids)?;
-    let missing: Vec<_> = done.iter().filter(|(key, times)| told.get(*key) != Some(*times)).take(5).collect();
-    let invented: Vec<_> =
-        told.iter().filter(|(key, times)| done.get(*key) != Some(*times)).take(5).collect();
+    let mut told = told(stream, &pids)?;
+    let mut absent = untold_results(&done, &mut told);
+    let of = |attempts: &BTreeMap<_, usize>, key| attempts.get(key).copied().unwrap_or_default();
+    absent += done.iter().map(|(key, times)| times.saturating_sub(of(&told, key)) as u64).sum::<u64>();
+    let missing: Vec<_> = done.iter().filter(|(key, times)| of(&told, key) < **times).take(5).collect();
+    let invented: Vec<_> = told.iter().filter(|(key, times)| of(&done, key) < **times).take(5).collect();
     ensure!(
-        missing.is_empty() && invented.is_empty(),
-        "{} lost; done and not told so: {missing:#?}; told and not done so: {invented:#?}",
-        stream.lost
+        absent <= stream.may_miss("network")? && invented.is_empty(),
+        "{absent} absent, {} lost, {} runs skipped; done and not told so: {missing:#?}; told and not done so: \
+         {invented:#?}",
+        stream.lost,
+        stream.summed("missed")?
     );
     stream.none_from_the_collector()?;
     Ok(done.values().sum())
+}
+
+/// Takes attempts whose result was not told for those of the actor that they can be. How many there are.
+fn untold_results(done: &BTreeMap<(u64, Attempt), usize>, told: &mut BTreeMap<(u64, Attempt), usize>) -> u64 {
+    let mut untold = 0;
+    for (key, times) in told.extract_if(.., |(_, attempt), _| attempt.5 == UNTOLD).collect::<Vec<_>>() {
+        for _ in 0..times {
+            untold += 1;
+            let fits = |(pid, attempt): &(u64, Attempt)| {
+                let mut attempt = attempt.clone();
+                attempt.5 = UNTOLD.to_owned();
+                (*pid, attempt) == key
+            };
+            let of = |told: &BTreeMap<_, usize>, key| told.get(key).copied().unwrap_or_default();
+            let found = done.iter().find(|(key, times)| fits(key) && of(told, *key) < **times);
+            *told.entry(found.map_or_else(|| key.clone(), |(key, _)| key.clone())).or_default() += 1;
+        }
+    }
+    untold
 }
 
 pub(crate) fn acted(rig: &Rig, args: &[&str]) -> Result<(Vec<Act>, Stream)> {
@@ -157,6 +192,14 @@ fn a_thousand_of_all_kinds_are_told_once_each(rig: &Rig) -> Result<()> {
     let (acts, stream) = watched(rig, &EVENTS, || side_by_side(rig))?;
     let attempts = agree(&acts, &stream)?;
     ensure!(attempts >= 1000, "only {attempts}");
+    if stream.is_blind("network", "preempted-hook")? {
+        // One after the other none is in another's way.
+        let (acts, stream) = watched(rig, &EVENTS, || {
+            (0..PROCESSES).map(|_| rig.act(["connects", ROUNDS])).collect::<Result<Vec<_>>>()
+        })?;
+        agree(&acts, &stream)?;
+        ensure!(stream.summed("missed")? == 0, "{} runs were skipped", stream.summed("missed")?);
+    }
     // IPv4-mapped addresses are told as what they stand for, and as they were.
     let raw = |event: &&Event| event.find("connect.remote.raw").is_some_and(|raw| raw == "::ffff:127.0.0.1");
     ensure!(stream.of_kind("connect").any(|event| raw(&event)), "no mapped address");

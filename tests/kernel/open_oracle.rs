@@ -98,13 +98,14 @@ fn each_open_that_fanotify_sees_is_told_and_no_other(rig: &Rig) -> Result<()> {
             *told.entry((event.pid(), dev.clone(), event.number("open.ino")?)).or_default() += 1;
         }
     }
-    let missed: Vec<_> = opened.iter().filter(|what| !told.contains_key(*what)).take(5).collect();
+    let missed: Vec<_> = opened.iter().filter(|what| !told.contains_key(*what)).collect();
     let invented: Vec<_> = told.keys().filter(|what| !opened.contains(*what)).take(5).collect();
-    ensure!(missed.is_empty(), "fanotify heard what is not told: {missed:?}");
+    // A kernel that preempts the hooks' programs may skip as many as it says.
+    ensure!(missed.len() as u64 <= stream.may_miss("file")?, "fanotify heard what is not told: {missed:?}");
     ensure!(invented.is_empty(), "told, and fanotify did not hear it or coverage says blind: {invented:?}");
     let twice: Vec<_> =
-        made.iter().filter(|(what, way)| !is_blind(way) && told.get(what) != Some(&1)).collect();
-    ensure!(twice.is_empty(), "not told once: {twice:?}");
+        made.iter().filter(|(what, _)| told.get(what).is_some_and(|times| *times > 1)).collect();
+    ensure!(twice.is_empty(), "told twice: {twice:?}");
     let program = act.word("mixed")?["program"].as_u64();
     ensure!(executed.len() == 8 && executed.iter().all(|(_, _, ino)| Some(*ino) == program), "{executed:?}");
     Ok(())

@@ -142,12 +142,22 @@ pub(crate) struct Stream {
 impl Stream {
     /// Skips the test where the coverage says that this is not seen.
     pub(crate) fn skip_if_blind(&self, class: &str, name: &str) -> Result<()> {
-        let coverage = self.lines.first().context("a stream has a first line")?;
-        let blind = coverage.find(&format!("classes.{class}.blind")).and_then(Value::as_array);
-        if blind.is_some_and(|blind| blind.iter().any(|blind| blind == name)) {
+        if self.is_blind(class, name)? {
             bail!(Skip(format!("the coverage says blind: {name}")));
         }
         Ok(())
+    }
+
+    pub(crate) fn is_blind(&self, class: &str, name: &str) -> Result<bool> {
+        let coverage = self.lines.first().context("a stream has a first line")?;
+        let blind = coverage.find(&format!("classes.{class}.blind")).and_then(Value::as_array);
+        Ok(blind.is_some_and(|blind| blind.iter().any(|blind| blind == name)))
+    }
+
+    /// How many events may be missing without a number: runs of a hook's program that the kernel skipped. None, where
+    /// the coverage does not say that this happens.
+    pub(crate) fn may_miss(&self, class: &str) -> Result<u64> {
+        if self.is_blind(class, "preempted-hook")? { self.summed("missed") } else { Ok(0) }
     }
 
     /// The kernel's events.

@@ -46,8 +46,8 @@ struct Slot {
     record: ConnectRecord,
 }
 
-/// Attempts that are not decided: what their record says so far. Its time is that of the begin. The loader sets the
-/// size of this map and of the next.
+/// Attempts that are not decided: what their record says so far. Its time is that of the begin, and in place of the
+/// latency stands which socket it is (`sock::instance`). The loader sets the size of this map and of the next.
 #[map]
 static ATTEMPTS: HashMap<u64, ConnectRecord> = HashMap::with_max_entries(1, 0);
 
@@ -168,6 +168,35 @@ pub(crate) fn under_way<R: Reader>(sk: u64) -> Option<Attempt> {
     }
     // SAFETY: any bytes are a record; the entry stays until `end`, which the caller calls last.
     ATTEMPTS.get_ptr_mut(&sk).map(|record| Attempt { record: unsafe { &mut *record }, slot: null_mut() })
+}
+
+/// Whether the attempt that is kept of a socket, if one is, was made by this very socket: `instance` as it was at the
+/// attempt's begin, 0 if that is not known now. Anything else lay at the same address and was not seen to end.
+#[inline(always)]
+pub(crate) fn is_of<R: Reader>(sk: u64, instance: u64) -> bool {
+    if instance == 0 {
+        return true;
+    }
+    let kept = if let Some(slot) = slot_had::<R>(sk) {
+        // SAFETY: the slot is a map's value.
+        Some(unsafe { read_volatile(&raw const (*slot).record.latency_ns) })
+    } else {
+        // SAFETY: the entry is read at once.
+        ATTEMPTS.get_ptr_mut(&sk).map(|record| unsafe { read_volatile(&raw const (*record).latency_ns) })
+    };
+    kept.is_none_or(|kept| kept == 0 || kept == instance)
+}
+
+/// Forgets the attempt that is kept of a socket.
+#[inline(always)]
+pub(crate) fn forget<R: Reader>(sk: u64) {
+    if let Some(slot) = slot_had::<R>(sk) {
+        // SAFETY: the slot is a map's value.
+        unsafe { write_volatile(&raw mut (*slot).sk, 0) };
+    } else {
+        let _ = CLAIMS.remove(&sk);
+        let _ = ATTEMPTS.remove(&sk);
+    }
 }
 
 /// Forgets an attempt, but not that the call that began it, and goes on, will return a failure that was told.

@@ -15,6 +15,7 @@ const KIND_UNION: u32 = 5;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
+const KIND_VAR: u32 = 14;
 /// Deepest nesting that is followed (typedefs of typedefs, anonymous members): a loop in a damaged file ends here.
 const DEPTH_MAX: u32 = 32;
 
@@ -82,7 +83,7 @@ impl Btf {
         while at < end {
             let this = btf.read_type(at)?;
             let id = u32::try_from(btf.types.len()).map_err(|_| BtfError::Bounds(at))?;
-            if matches!(this.kind, KIND_STRUCT | KIND_FUNC | KIND_TYPEDEF) {
+            if matches!(this.kind, KIND_STRUCT | KIND_FUNC | KIND_TYPEDEF | KIND_VAR) {
                 let name = btf.string(this.name);
                 if !name.is_empty() && wanted(name) {
                     let key = (this.kind, Box::from(name));
@@ -103,6 +104,11 @@ impl Btf {
     /// The id of a function (a kfunc is one).
     pub fn function_id(&self, name: &str) -> Option<u32> {
         self.named(KIND_FUNC, name)
+    }
+
+    /// Whether there is a variable of each CPU with this name.
+    pub fn has_percpu(&self, name: &str) -> bool {
+        self.named(KIND_VAR, name).is_some()
     }
 
     /// Bytes of a struct.

@@ -17,6 +17,10 @@ const REQUESTED_MAX: u32 = 1_024;
 /// The function that stands for the hook of task iterators.
 pub(super) const TASK_ITERATOR: &str = "bpf_iter_task";
 
+/// Tracepoints that are guarded by SRCU, and not by preemption that is off: this came with them (7.0), and its name was
+/// another guard's before there was a `tracepoint_ext` (6.13).
+const TRACEPOINT_GUARD: &str = "tracepoint_srcu_srcu_data";
+
 /// x86: the bit in a thread's status.
 const TS_COMPAT: u32 = 2;
 /// arm64: the bit in a thread's flags.
@@ -89,6 +93,8 @@ pub struct Layout {
     pub compat_mask: u32,
     /// The functions of calls of other ABIs.
     pub wrappers: Wrappers,
+    /// Whether a task can be preempted in a tracepoint's program, which is then skipped on that CPU until it goes on.
+    pub preempts_tracepoints: bool,
 }
 
 impl Layout {
@@ -154,6 +160,8 @@ impl Layout {
                 TIF_32BIT
             },
             wrappers: Wrappers::find(btf),
+            preempts_tracepoints: btf.has_percpu(TRACEPOINT_GUARD)
+                && btf.struct_id("tracepoint_ext").is_some(),
         })
     }
 }
@@ -211,7 +219,7 @@ fn wanted_names() -> HashSet<Vec<u8>> {
     structs
         .chain(["upid", "callback_head", "bpf_rdonly_cast", "bpf_task_pt_regs", TASK_ITERATOR])
         .chain(["btf_trace_sched_process_exit", "btf_trace_io_uring_submit_req"])
-        .chain(["btf_trace_io_uring_submit_sqe"])
+        .chain(["btf_trace_io_uring_submit_sqe", TRACEPOINT_GUARD, "tracepoint_ext"])
         .chain(Wrappers::names())
         .map(|name| name.as_bytes().to_vec())
         .collect()

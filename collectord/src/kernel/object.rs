@@ -166,8 +166,7 @@ impl KernelObject {
     pub fn attach(options: &LoadOptions, hooks: &[Hook]) -> Result<Self, LoadError> {
         let layout = Layout::read(options.btf.as_deref())?;
         // A system call that the kernel does not have is nothing to be blind to.
-        let hooks: Vec<Hook> =
-            hooks.iter().copied().filter(|hook| program::can_exist(*hook, &layout)).collect();
+        let hooks: Vec<Hook> = hooks.iter().copied().filter(|&h| program::can_exist(h, &layout)).collect();
         let mut classes: Vec<Class> = hooks.iter().map(|hook| hook.class()).collect();
         classes.sort_unstable();
         classes.dedup();
@@ -407,6 +406,7 @@ pub(super) fn load_object(
         task_regs_helper: u32::from(layout.task_regs_helper),
         regs_bytes: layout.regs_bytes,
         compat_mask: layout.compat_mask,
+        preempts_tracepoints: u32::from(layout.preempts_tracepoints),
         arch: arch::table(),
     };
     let mut object = object_bytes(options)?;

@@ -64,6 +64,8 @@ pub(super) fn of_class(class: Class, object: &KernelObject) -> CoverageEvent {
         .chain(absent)
         .chain(uring_blind(class).filter(|_| object.layout().has(Hook::UringOpen)))
         .chain(abi_blind(class, object))
+        // What happens on a CPU while a task waits there that was preempted in the hook's program.
+        .chain(object.layout().preempts_tracepoints.then_some("preempted-hook"))
         .map(str::to_owned)
         .collect();
     // Several hooks may be needed to see one thing.
