@@ -43,6 +43,13 @@ impl NameOffsets {
             external: constant(&offsets.dentry_name),
         }
     }
+
+    /// The first 8 bytes of a name that the dentry holds itself.
+    #[inline(always)]
+    pub(crate) fn short<R: Reader>(&self, dentry: R::Ptr) -> Option<u64> {
+        let room = constant(&config().inline_name_words) * 8;
+        (R::u32(dentry, self.len) < room).then(|| R::u64(dentry, self.inline))
+    }
 }
 
 /// Where a path under construction ends. Both are numbers of which the verifier knows nothing, from the first step on.
