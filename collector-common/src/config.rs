@@ -68,6 +68,10 @@ pub struct PathPrefix {
     pub walked: [u32; PREFIX_BYTES_MAX / 4],
     /// As it is written: from the first slash, without one at the end.
     pub written: [u32; PREFIX_BYTES_MAX / 4],
+    /// The first 8 bytes of its first name, the NUL that ends it included.
+    pub first: [u32; 2],
+    /// All ones in the bytes of `first` that count.
+    pub first_mask: [u32; 2],
     /// Bytes of either; the walked form has no leading slash and a NUL at the end instead.
     pub len: u32,
 }
@@ -163,6 +167,8 @@ impl Config {
             prefixes: [PathPrefix {
                 walked: [0; PREFIX_BYTES_MAX / 4],
                 written: [0; PREFIX_BYTES_MAX / 4],
+                first: [0; 2],
+                first_mask: [0; 2],
                 len: 0,
             }; PREFIXES_MAX],
             prefixes_len: 0,

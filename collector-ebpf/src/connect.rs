@@ -13,8 +13,8 @@
 //! loopback it always is), to `end`, which tells it as pending and then decided. Claims see to it that one of them does.
 
 use crate::raw::{
-    AddressScratch, Attempt, CALL_OVER, CallExit, Guard, Number, Reader, Registers, attempts, config, constant, current_ids,
-    now_ns, user_u32,
+    AddressScratch, Attempt, CALL_OVER, CallExit, Guard, Number, Reader, Registers, attempts, config,
+    constant, current_ids, now_ns, user_u32,
 };
 use crate::sock::{self, AF_INET, AF_INET6};
 use crate::syscall::{self, Call};
@@ -258,9 +258,7 @@ fn returned<R: Reader, E: CallExit>(
         } else if error == 0 || error == EINTR || interrupted {
             attempts::call_is_over::<R>(sk);
             return 0;
-        } else if error == EALREADY
-            || error == EISCONN
-            || attempts::failure_was_told::<R>(sk, cookie, error)
+        } else if error == EALREADY || error == EISCONN || attempts::failure_was_told::<R>(sk, cookie, error)
         {
             return 0;
         }

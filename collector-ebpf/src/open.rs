@@ -30,7 +30,6 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
     let registers = ctx.registers::<R>();
     let task = R::current();
     scratch.clear_text();
-    scratch.record.header.ktime_ns = now_ns();
     scratch.record.header.missing = 0;
     scratch.record.result = result as i32;
     let name = fill_request(scratch, registers, hook);
@@ -39,8 +38,14 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
     }
     // In the order of the text, the path first.
     if result >= 0 {
-        fill_file::<R, _>(scratch, file_of::<R>(task, result as u32));
+        let file = file_of::<R>(task, result as u32);
+        if !may_be_wanted::<R, _>(scratch, file) {
+            return 0;
+        }
+        scratch.record.header.ktime_ns = now_ns();
+        fill_file::<R, _>(scratch, file);
     } else {
+        scratch.record.header.ktime_ns = now_ns();
         fill_no_file(scratch);
     }
     scratch.record.requested_len = 0;
@@ -65,11 +70,7 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
 
 /// Flags and mode as requested; the address of the name.
 #[inline(always)]
-fn fill_request<R: Reader, K: Opened>(
-    scratch: &mut Scratch<K>,
-    registers: Registers<R>,
-    hook: Hook,
-) -> u64 {
+fn fill_request<R: Reader, K: Opened>(scratch: &mut Scratch<K>, registers: Registers<R>, hook: Hook) -> u64 {
     let (name, flags, mode) = match hook {
         Hook::Open | Hook::Ia32Open => (registers.arg0(), registers.arg1(), registers.arg2()),
         Hook::Creat | Hook::Ia32Creat => (registers.arg0(), CREAT_FLAGS, registers.arg1()),
@@ -102,6 +103,21 @@ pub(crate) fn file_of<R: Reader>(task: R::Ptr, fd: u32) -> R::Ptr {
     let bprm_file = constant(&offsets.bprm_file);
     let slot = R::object(slot.wrapping_sub(u64::from(bprm_file)), constant(&config().types.bprm));
     R::ptr(slot, bprm_file)
+}
+
+/// The first look at the opened file's path: false if none of the wanted ones begins like it.
+#[inline(always)]
+pub(crate) fn may_be_wanted<R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: R::Ptr) -> bool {
+    if constant(&config().filters.prefixes_len) == 0 {
+        return true;
+    }
+    let offsets = &config().offsets;
+    let dentry = R::ptr(file, constant(&offsets.file_dentry));
+    if R::address(dentry) == 0 {
+        return true;
+    }
+    scratch.set_path_from(R::address(R::ptr(file, constant(&offsets.file_mnt))), R::address(dentry));
+    K::path_may_be_wanted::<R>()
 }
 
 /// The opened file.

@@ -56,6 +56,24 @@ pub(crate) fn short<R: Reader, K: Pathed>() -> u32 {
     if again.trace == trace { flags } else { PATH_RACED }
 }
 
+/// The first 8 bytes of the name with which the path begins that the scratch names; whether they are `unwanted`, and no
+/// name and no directory changed while they were looked for. False also where the path does not end within the steps of
+/// one call, or its begin is a long name.
+#[inline(always)]
+pub(crate) fn begins<R: Reader, K: Pathed>(
+    scratch: &mut Scratch<K>,
+    unwanted: impl FnOnce(u64) -> bool,
+) -> bool {
+    let from = scratch.path_from();
+    let mut walk = Walk::<R>::at(from, 0);
+    if !walk.first_bytes(scratch).is_some_and(unwanted) {
+        return false;
+    }
+    let mut again = Walk::<R>::at(from, 0);
+    again.counters(scratch);
+    again.trace == walk.trace
+}
+
 /// The body of `Pathed::walk_long`.
 #[inline(always)]
 pub(crate) fn long<R: Reader, K: Pathed>() -> u32 {
@@ -157,6 +175,29 @@ impl<R: Reader> Walk<R> {
         }
         scratch.set_path_end(end);
         flags
+    }
+
+    /// Takes counters, and of the names the begin of the last.
+    #[inline(always)]
+    fn first_bytes<K: Pathed>(&mut self, scratch: &mut Scratch<K>) -> Option<u64> {
+        let names = NameOffsets::load();
+        let mut last = self.dentry;
+        for _ in 0..u64::from(K::STEPS) {
+            if R::same(self.dentry, self.root) {
+                if self.cross(scratch) {
+                    continue;
+                }
+                return names.short::<R>(last);
+            }
+            // In the order of `names`.
+            let head = R::head(self.dentry);
+            self.saw(u64::from(R::head_u32(&head, self.dentry_seq) & !1));
+            last = self.dentry;
+            if self.is_above(R::head_ptr(&head, self.dentry_parent)) {
+                return None;
+            }
+        }
+        None
     }
 
     /// Looks at the counters once more.

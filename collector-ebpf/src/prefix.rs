@@ -1,7 +1,28 @@
 //! Whether an open's path lies at or below a wanted one.
 
-use crate::raw::{Opened, Scratch, config, constant};
+use crate::path;
+use crate::raw::{Opened, Reader, Scratch, config, constant};
 use collector_common::{PATH_RACED, PREFIX_BYTES_MAX, PREFIXES_MAX, PathPrefix};
+
+/// Whether an open's path may begin as a wanted one does: the first look, before anything else is read. The path whose
+/// begin the scratch names.
+#[inline(always)]
+pub(crate) fn may_begin<R: Reader, K: Opened>(scratch: &mut Scratch<K>) -> bool {
+    !path::begins::<R, K>(scratch, begins_no_prefix)
+}
+
+#[inline(always)]
+fn begins_no_prefix(bytes: u64) -> bool {
+    let filters = &config().filters;
+    let len = constant(&filters.prefixes_len);
+    let mut found = false;
+    for (index, prefix) in filters.prefixes.iter().enumerate() {
+        let both =
+            |words: &'static [u32; 2]| u64::from(constant(&words[0])) | u64::from(constant(&words[1])) << 32;
+        found |= (index as u32) < len && (bytes ^ both(&prefix.first)) & both(&prefix.first_mask) == 0;
+    }
+    !found
+}
 
 /// An open that came out well is judged by its file's path, a failed one by the name it asked for. A name that is not
 /// absolute, or could not be read, could mean anything and is wanted; so is a file whose path was renamed whenever it was looked at.

@@ -75,6 +75,9 @@ pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         } else {
             request.direct_file(slot, result)
         };
+        if !open::may_be_wanted::<R, _>(scratch, file) {
+            return forgotten(request);
+        }
         open::fill_file::<R, _>(scratch, file);
         if slot != 0 {
             scratch.record.state |= OPEN_DIRECT;

@@ -18,6 +18,7 @@ crate::tests![
     filters_combine_with_and,
     followed_processes_bring_their_descendants,
     a_path_prefix_tells_opens_below_it_alone,
+    a_path_prefix_tells_first_names_of_any_length_apart,
     writes_tells_no_open_that_only_reads,
     failed_tells_no_success,
     a_cgroup_filter_holds_everything_below_it,
@@ -206,6 +207,45 @@ fn a_path_prefix_tells_opens_below_it_alone(rig: &Rig) -> Result<()> {
         "the failed one"
     );
     all(&stream, below)
+}
+
+/// A directory below the root.
+struct Directory(String);
+
+impl Directory {
+    fn new(name: &str) -> Result<Self> {
+        let path = format!("/{name}");
+        std::fs::create_dir(&path).with_context(|| format!("failed to make {path}"))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The kernel programs look at the begin of the first name before they look at anything else.
+fn a_path_prefix_tells_first_names_of_any_length_apart(rig: &Rig) -> Result<()> {
+    let own = std::process::id();
+    let long = format!("cpfilter{}", "x".repeat(60));
+    let directories = ["cpf", "cpfilte", "cpfilter", "cpfilter-1", "cpfilter-2", &long].map(Directory::new);
+    let directories = directories.into_iter().collect::<Result<Vec<_>>>()?;
+    for readers in ["auto", "portable"] {
+        for wanted in &directories {
+            let args = ["--events", "open", "--pid", &own.to_string(), "--path-prefix", &wanted.0];
+            let (_, stream) = watched(rig, &[&args[..], &["--readers", readers]].concat(), || {
+                for directory in &directories {
+                    std::fs::File::create(format!("{}/file", directory.0))?;
+                }
+                Ok(())
+            })?;
+            let paths: Vec<_> = stream.events().map(|event| open_text(event, "path")).collect();
+            ensure!(paths == [format!("{}/file", wanted.0)], "{readers}, below {}: {paths:?}", wanted.0);
+        }
+    }
+    Ok(())
 }
 
 fn writes_tells_no_open_that_only_reads(rig: &Rig) -> Result<()> {

@@ -1,9 +1,9 @@
 //! Where a record and its text are put together: a per-CPU map value, too large for a stack. Each kind of record has one
 //! of its own, since what fills it must not be interrupted by what fills another.
 
+use super::exits::{CallExecFailed, CompatExecFailed};
 use super::iteration::Iteration;
 use super::number::Number;
-use super::exits::{CallExecFailed, CompatExecFailed};
 use super::opens::{CallOpen, CompatOpen, RingOpen};
 use super::reader::{Direct, Portable, Reader};
 use super::{config, constant};
@@ -12,8 +12,8 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
 use collector_common::{
-    DropReason, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_STEPS_MAX, RecordHeader,
-    RecordKind, RunningRecord,
+    DropReason, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_STEPS_MAX, RecordHeader, RecordKind,
+    RunningRecord,
 };
 use core::ptr::{read_volatile, write_volatile};
 
@@ -43,6 +43,13 @@ impl NameOffsets {
             inline: constant(&offsets.dentry_inline),
             external: constant(&offsets.dentry_name),
         }
+    }
+
+    /// The first 8 bytes of a name that the dentry holds itself.
+    #[inline(always)]
+    pub(crate) fn short<R: Reader>(&self, dentry: R::Ptr) -> Option<u64> {
+        let room = constant(&config().inline_name_words) * 8;
+        (R::u32(dentry, self.len) < room).then(|| R::u64(dentry, self.inline))
     }
 }
 

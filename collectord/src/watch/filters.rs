@@ -26,18 +26,29 @@ pub(super) fn parse_prefix(text: &str) -> Result<Option<PathPrefix>, String> {
         return Err(format!("a path prefix has at most {PREFIX_BYTES_MAX} bytes, this has {}", path.len()));
     }
     let walked: Vec<u8> = names.iter().rev().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect();
+    let mut first = [0; 8];
+    let mut first_mask = [0; 8];
+    for (at, byte) in names[0].bytes().chain([0]).take(8).enumerate() {
+        (first[at], first_mask[at]) = (byte, u8::MAX);
+    }
     Ok(Some(PathPrefix {
         walked: words(&walked),
         written: words(path.as_bytes()),
+        first: words(&first),
+        first_mask: words(&first_mask),
         len: u32::try_from(path.len()).expect("at most PREFIX_BYTES_MAX"),
     }))
 }
 
-fn words(bytes: &[u8]) -> [u32; PREFIX_BYTES_MAX / 4] {
-    let mut padded = [0; PREFIX_BYTES_MAX];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    let (words, _) = padded.as_chunks();
-    std::array::from_fn(|at| u32::from_ne_bytes(words[at]))
+/// By 4 bytes, with zeros behind them.
+fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    std::array::from_fn(|at| {
+        let mut word = [0; 4];
+        for (byte, from) in word.iter_mut().zip(bytes.iter().skip(at * 4)) {
+            *byte = *from;
+        }
+        u32::from_ne_bytes(word)
+    })
 }
 
 /// A cgroup by its path (below the mount of the unified hierarchy, or in the file system) or by its id.
@@ -89,7 +100,18 @@ mod tests {
         assert_eq!(prefix.len, 8);
         assert_eq!(&prefix.walked.as_bytes()[..9], b"ssl\0etc\0\0");
         assert_eq!(&prefix.written.as_bytes()[..9], b"/etc/ssl\0");
+        assert_eq!(prefix.first.as_bytes(), b"etc\0\0\0\0\0");
+        assert_eq!(prefix.first_mask.as_bytes(), [255, 255, 255, 255, 0, 0, 0, 0]);
         assert_eq!(parse_prefix("/"), Ok(None));
+    }
+
+    #[test]
+    fn of_a_long_first_name_the_begin_is_kept() {
+        let first = |text: &str| parse_prefix(text).unwrap().unwrap();
+        assert_eq!(first("/seven77/x").first.as_bytes(), b"seven77\0");
+        assert_eq!(first("/eight888/x").first.as_bytes(), b"eight888");
+        assert_eq!(first("/longer-than-eight").first.as_bytes(), b"longer-t");
+        assert_eq!(first("/longer-than-eight").first_mask.as_bytes(), [255; 8]);
     }
 
     #[test]
