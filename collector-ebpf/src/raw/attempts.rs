@@ -5,6 +5,7 @@
 
 use super::number::Number;
 use super::reader::Reader;
+use super::{config, constant};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use collector_common::{ConnectRecord, DropReason, Hook};
@@ -170,11 +171,12 @@ pub(crate) fn under_way<R: Reader>(sk: u64) -> Option<Attempt> {
     ATTEMPTS.get_ptr_mut(&sk).map(|record| Attempt { record: unsafe { &mut *record }, slot: null_mut() })
 }
 
-/// Whether the attempt that is kept of a socket, if one is, was made by this very socket: `instance` as it was at the
-/// attempt's begin, 0 if that is not known now. Anything else lay at the same address and was not seen to end.
+/// Whether the attempt that is kept of a socket, if one is, was made by this very socket: `instance` is as it was at the
+/// attempt's begin. Anything else lay at the same address and was not seen to end; what lies there now can be any socket,
+/// also one that a listener has made. Asked only where programs are skipped.
 #[inline(always)]
 pub(crate) fn is_of<R: Reader>(sk: u64, instance: u64) -> bool {
-    if instance == 0 {
+    if constant(&config().preempts_tracepoints) == 0 {
         return true;
     }
     let kept = if let Some(slot) = slot_had::<R>(sk) {
@@ -184,7 +186,7 @@ pub(crate) fn is_of<R: Reader>(sk: u64, instance: u64) -> bool {
         // SAFETY: the entry is read at once.
         ATTEMPTS.get_ptr_mut(&sk).map(|record| unsafe { read_volatile(&raw const (*record).latency_ns) })
     };
-    kept.is_none_or(|kept| kept == 0 || kept == instance)
+    kept.is_none_or(|kept| kept == instance)
 }
 
 /// Forgets the attempt that is kept of a socket.
