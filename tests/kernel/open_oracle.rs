@@ -69,7 +69,8 @@ fn each_open_that_fanotify_sees_is_told_and_no_other(rig: &Rig) -> Result<()> {
     let (act, stream) = watched(rig, &["--events", "open"], || {
         rig.act_os(&[&"mixed-opens", &place.0, &"8", &each.to_string()])
     })?;
-    ensure!(stream.lost == 0, "{} events were lost", stream.lost);
+    let losses: Vec<_> = stream.lines.iter().filter(|line| line.kind() == "loss").collect();
+    ensure!(stream.lost == 0, "{} events were lost: {losses:?}", stream.lost);
     let (heard, executed) = heard(&listener)?;
     let dev = heard.first().context("the listener heard nothing")?.1.clone();
     let made = act.words.iter().filter(|word| word["act"] == "mixed-open");
