@@ -1,5 +1,5 @@
-//! `syscalls:sys_exit_execve` and `sys_exit_execveat`, and the returns of the 32-bit calls' wrappers: the call came back, so it failed, and the caller still has the memory
-//! in which it named the program and its arguments.
+//! `syscalls:sys_exit_execve` and `sys_exit_execveat`, and the returns of the 32-bit calls' wrappers: the call came back,
+//! so it failed, and the caller still has the memory in which it named the program and its arguments.
 
 use crate::raw::{CallExit, Emitted, Kept, Number, Reader, Scratch, now_ns, user_u32, user_u64};
 use crate::{filter, log, task};

@@ -1,5 +1,6 @@
-//! `syscalls:sys_exit_open*`, and the returns of 32-bit calls' wrappers: the call came back. What was opened is read from the descriptor's file, what was asked for
-//! from the registers with which the task entered, which hold it until the call returns.
+//! `syscalls:sys_exit_open*`, and the returns of 32-bit calls' wrappers: the call came back. What was opened is read from
+//! the descriptor's file, what was asked for from the registers with which the task entered, which hold it until the call
+//! returns.
 
 use crate::raw::{
     CallExit, Kept, Number, Opened, Reader, Registers, Scratch, config, constant, now_ns, user_u64,

@@ -75,23 +75,16 @@ pub(crate) fn nonblocking<R: Reader>(sk: R::Ptr) -> u32 {
     nonblocking_file::<R>(R::ptr(socket, constant(&offsets.socket_file)))
 }
 
-/// Which of all sockets that have lain at its address it is, where a program can be skipped and has to know: from its file,
-/// that file's inode (0 on kernels that number sockets later) and the port that it connects to, all of which stay as they
-/// are while it does. 0 where none is skipped, and for a socket without a file.
+/// Which of all sockets that have lain at its address it is, where a program can be skipped and has to know: the inode of
+/// its file. 0 where none is skipped, and for a socket without a file.
 #[inline(always)]
 pub(crate) fn instance<R: Reader>(sk: R::Ptr) -> u64 {
     let offsets = &config().offsets;
     if constant(&config().preempts_tracepoints) == 0 {
         return 0;
     }
-    let socket = R::ptr(sk, constant(&offsets.sock_socket));
-    let file = R::ptr(socket, constant(&offsets.socket_file));
-    if R::address(file) == 0 {
-        return 0;
-    }
-    let inode = R::u64(R::ptr(file, constant(&offsets.file_inode)), constant(&offsets.inode_ino));
-    let port = u64::from(R::u16(sk, constant(&offsets.sock_dport)));
-    R::address(file) ^ inode << 32 ^ port << 16 | 1
+    let file = R::ptr(R::ptr(sk, constant(&offsets.sock_socket)), constant(&offsets.socket_file));
+    R::u64(R::ptr(file, constant(&offsets.file_inode)), constant(&offsets.inode_ino))
 }
 
 #[inline(always)]

@@ -195,17 +195,8 @@ fn a_closed_stdout_is_a_quiet_exit_0(rig: &Rig) -> Result<()> {
 fn compact(rig: &Rig, args: &[&str]) -> Result<Vec<String>> {
     let mut process = Process::start(
         rig.collectord()
-            .args([
-                "watch",
-                "--format",
-                "compact",
-                "--events",
-                "exec,exit",
-                "--comm",
-                "actor",
-                "--count",
-                "2",
-            ])
+            .args(["watch", "--format", "compact", "--events", "exec,exit"])
+            .args(["--comm", "actor", "--count", "2"])
             .args(args),
         None,
     )?;

@@ -33,11 +33,14 @@ const ROUNDS: &str = "15";
 /// One attempt: family, protocol, local, remote, errno, and what became of it if it was pending.
 type Attempt = (String, String, String, String, String, String);
 
+/// Attempts of processes, and how often each was made.
+type Attempts = BTreeMap<(u64, Attempt), usize>;
+
 /// What became of a pending attempt of which no result came.
 const UNTOLD: &str = "untold";
 
 /// What the actor says that it did.
-fn done(acts: &[Act]) -> Result<BTreeMap<(u64, Attempt), usize>> {
+fn done(acts: &[Act]) -> Result<Attempts> {
     let mut all = BTreeMap::new();
     for word in acts.iter().flat_map(|act| &act.words).filter(|word| word["act"] == "connect") {
         let text = |key: &str| word[key].as_str().map(str::to_owned).context("a text");
@@ -78,7 +81,7 @@ fn end(address: Option<&Value>) -> String {
 }
 
 /// What the stream says of these processes. A result belongs to the pending attempt of its cookie.
-fn told(stream: &Stream, pids: &BTreeSet<u64>) -> Result<BTreeMap<(u64, Attempt), usize>> {
+fn told(stream: &Stream, pids: &BTreeSet<u64>) -> Result<Attempts> {
     let mut results: BTreeMap<u64, &Event> = BTreeMap::new();
     for event in stream.of_kind("connect_result").filter(|event| pids.contains(&event.pid())) {
         let twice = results.insert(event.number("connect_result.socket_cookie")?, event);
@@ -143,10 +146,10 @@ pub(crate) fn agree(acts: &[Act], stream: &Stream) -> Result<usize> {
     let pids = done.keys().map(|(pid, _)| *pid).collect();
     let mut told = told(stream, &pids)?;
     let mut absent = untold_results(&done, &mut told);
-    let of = |attempts: &BTreeMap<_, usize>, key| attempts.get(key).copied().unwrap_or_default();
-    absent += done.iter().map(|(key, times)| times.saturating_sub(of(&told, key)) as u64).sum::<u64>();
-    let missing: Vec<_> = done.iter().filter(|(key, times)| of(&told, key) < **times).take(5).collect();
-    let invented: Vec<_> = told.iter().filter(|(key, times)| of(&done, key) < **times).take(5).collect();
+    absent += done.iter().map(|(key, times)| times.saturating_sub(times_of(&told, key)) as u64).sum::<u64>();
+    let missing: Vec<_> = done.iter().filter(|(key, times)| times_of(&told, key) < **times).take(5).collect();
+    let invented: Vec<_> =
+        told.iter().filter(|(key, times)| times_of(&done, key) < **times).take(5).collect();
     ensure!(
         absent <= stream.may_miss("network")? && invented.is_empty(),
         "{absent} absent, {} lost, {} runs skipped; done and not told so: {missing:#?}; told and not done so: \
@@ -158,8 +161,12 @@ pub(crate) fn agree(acts: &[Act], stream: &Stream) -> Result<usize> {
     Ok(done.values().sum())
 }
 
+fn times_of(attempts: &Attempts, key: &(u64, Attempt)) -> usize {
+    attempts.get(key).copied().unwrap_or_default()
+}
+
 /// Takes attempts whose result was not told for those of the actor that they can be. How many there are.
-fn untold_results(done: &BTreeMap<(u64, Attempt), usize>, told: &mut BTreeMap<(u64, Attempt), usize>) -> u64 {
+fn untold_results(done: &Attempts, told: &mut Attempts) -> u64 {
     let mut untold = 0;
     for (key, times) in told.extract_if(.., |(_, attempt), _| attempt.5 == UNTOLD).collect::<Vec<_>>() {
         for _ in 0..times {
@@ -169,8 +176,7 @@ fn untold_results(done: &BTreeMap<(u64, Attempt), usize>, told: &mut BTreeMap<(u
                 attempt.5 = UNTOLD.to_owned();
                 (*pid, attempt) == key
             };
-            let of = |told: &BTreeMap<_, usize>, key| told.get(key).copied().unwrap_or_default();
-            let found = done.iter().find(|(key, times)| fits(key) && of(told, *key) < **times);
+            let found = done.iter().find(|(key, times)| fits(key) && times_of(told, key) < **times);
             *told.entry(found.map_or_else(|| key.clone(), |(key, _)| key.clone())).or_default() += 1;
         }
     }

@@ -23,6 +23,7 @@ use crate::config::CollectorConfig;
 use crate::event::{CollectionEvent, EventClass};
 use crate::process_table::ProcessTable;
 use crate::subscription::Subscribers;
+use fastrand::Rng;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
@@ -30,7 +31,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use world::{CLASSES, Mode, Random, Sink, Source, Taken, locked};
+use world::{CLASSES, Mode, Sink, Source, Taken, locked, one_in};
 
 const SEEDS: u64 = 100_000;
 const STEPS: usize = 30;
@@ -45,7 +46,7 @@ fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
 }
 
 struct Simulation {
-    random: Random,
+    random: Rng,
     sources: Vec<Source>,
     taken: Arc<Mutex<Taken>>,
     live: Arc<Live>,
@@ -55,17 +56,17 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> (Self, Batcher, watch::Sender<Phase>, oneshot::Receiver<super::EndReason>) {
-        let mut random = Random(seed);
-        let (channel_events, _) = intake::divide(1 + random.below(8));
+        let mut random = Rng::with_seed(seed);
+        let (channel_events, _) = intake::divide(1 + random.usize(..8));
         let mut policies = BackpressurePolicies::default();
-        if random.one_in(3) {
-            let policy = [BackpressurePolicy::Drop, BackpressurePolicy::WaitThenDrop][random.below(2)];
-            policies = policies.with_numbered(CLASSES[random.below(CLASSES.len())], policy);
+        if one_in(&mut random, 3) {
+            let policy = [BackpressurePolicy::Drop, BackpressurePolicy::WaitThenDrop][random.usize(..2)];
+            policies = policies.with_numbered(CLASSES[random.usize(..CLASSES.len())], policy);
         }
         let limits = StageLimits {
-            events_max: 1 + random.below(6),
+            events_max: 1 + random.usize(..6),
             bytes_max: QUEUE_BYTES_MIN,
-            threshold: 1 + random.below(6),
+            threshold: 1 + random.usize(..6),
             wait_max: WAIT_MAX,
             policies,
         };
@@ -82,16 +83,16 @@ impl Simulation {
             Arc::new(Live::new(&config, names.into_iter(), sinks, QUEUE_BYTES_MIN, watch::Sender::new(None)));
         let sink = Sink::new();
         let taken = Arc::clone(&sink.0);
-        let limit = random.one_in(6).then(|| random.below(20) as u64 + 1);
+        let limit = one_in(&mut random, 6).then(|| random.usize(..20) as u64 + 1);
         let claims: Vec<_> = names.into_iter().zip(sources.iter().map(Source::caps)).collect();
         let caps: Vec<_> = sources.iter().map(Source::caps).collect();
         let (phase, phase_rx) = watch::channel(Phase::Running);
         let (end, ended) = oneshot::channel();
-        let timeout = [Duration::ZERO, Duration::from_millis(5)][random.below(2)];
+        let timeout = [Duration::ZERO, Duration::from_millis(5)][random.usize(..2)];
         let batcher = Batcher {
             intake: Intake::new(receivers, caps.into_iter(), limits, Arc::clone(&live)),
             refused: Vec::new(),
-            batch: Batch::new(CLASSES.len(), 1 + random.below(6), timeout),
+            batch: Batch::new(CLASSES.len(), 1 + random.usize(..6), timeout),
             admission: Admission::new(claims.into_iter(), ProcessTable::new(16), limit, Arc::clone(&live)),
             books: vec![SourceBooks::default(); CLASSES.len()],
             untold: Untold::default(),
@@ -112,24 +113,24 @@ impl Simulation {
 
     /// One thing happens around the batcher.
     async fn happens(&mut self) {
-        let at = self.random.below(self.sources.len());
+        let at = self.random.usize(..self.sources.len());
         let source = &mut self.sources[at];
-        match self.random.below(12) {
-            0..=3 => (0..=self.random.below(3)).for_each(|_| source.generate()),
+        match self.random.usize(..12) {
+            0..=3 => (0..=self.random.usize(..3)).for_each(|_| source.generate()),
             4..=6 => source.read(&mut self.random),
             7 | 8 => source.send(),
             9 => {
-                let millis = [1, 2, 30][self.random.below(3)];
+                let millis = [1, 2, 30][self.random.usize(..3)];
                 tokio::time::advance(Duration::from_millis(millis)).await;
             }
-            10 => source.account.missed += self.random.below(2) as u64,
+            10 => source.account.missed += self.random.usize(..2) as u64,
             _ => self.change_sink(),
         }
     }
 
     fn change_sink(&mut self) {
         let mut taken = locked(&self.taken);
-        taken.mode = match self.random.below(40) {
+        taken.mode = match self.random.usize(..40) {
             0 => Mode::Leaves,
             1..=8 => Mode::Fails,
             9..=16 => Mode::Stalls,
@@ -160,7 +161,7 @@ impl Simulation {
         let deadlines = Deadlines::new(Instant::now(), SHUTDOWN);
         phase.send_replace(Phase::Stopping(deadlines));
         // A sink may stall for good, and is given up; else what is left is taken, if none of it fails.
-        let stalls = self.random.one_in(10);
+        let stalls = one_in(&mut self.random, 10);
         locked(&self.taken).mode = if stalls { Mode::Stalls } else { Mode::Takes };
         self.is_cut |= stalls;
         let mut steps = 0;
@@ -243,7 +244,7 @@ impl Simulation {
                 }
                 if is_ending {
                     tokio::time::advance(Duration::from_millis(1)).await;
-                } else if self.random.one_in(200) {
+                } else if one_in(&mut self.random, 200) {
                     return None;
                 } else {
                     self.happens().await;
@@ -280,14 +281,14 @@ async fn finished(future: impl Future<Output = ()>) {
 
 async fn run(seed: u64) {
     let (mut simulation, mut batcher, phase, mut ended) = Simulation::new(seed);
-    let death = simulation.random.below(4 * STEPS);
+    let death = simulation.random.usize(..4 * STEPS);
     for step in 0..STEPS {
         if step == death {
-            let at = simulation.random.below(CLASSES.len());
+            let at = simulation.random.usize(..CLASSES.len());
             simulation.sources[at].kill();
         }
         simulation.happens().await;
-        if simulation.random.one_in(2) && simulation.turn(&mut batcher, false).await.is_none() {
+        if one_in(&mut simulation.random, 2) && simulation.turn(&mut batcher, false).await.is_none() {
             return simulation.check_meanwhile();
         }
         if ended.try_recv().is_ok() {

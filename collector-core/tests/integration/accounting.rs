@@ -75,6 +75,7 @@ async fn skipped_runs_are_told_while_they_become_more_and_each_once() {
     recorded.until_events(2).await;
     ledger.missed.store(5, SeqCst);
     recorded.until_events(3).await;
+    // Ten heartbeats, of a clock that stands still while anything is left to do.
     tokio::time::sleep(Duration::from_secs(10)).await;
     handle.shutdown();
     assert_eq!(running.await.unwrap().imbalances, []);

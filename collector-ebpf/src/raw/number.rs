@@ -78,9 +78,7 @@ impl Guard {
         unsafe { write_volatile(&raw mut (*slot).active, 1) };
         Some(Self { slot })
     }
-}
 
-impl Guard {
     /// The same where another task's run of a program behind this gate can come in between, on the same CPU. Whoever finds
     /// another one there goes, and both may: then both are counted. The additions give nothing back, as 5.10 has no others.
     #[inline(always)]

@@ -3,7 +3,6 @@
 
 use super::raw_calls;
 use crate::host;
-use crate::kernel::Layout;
 use collector_common::Class;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, openat2};
@@ -35,16 +34,20 @@ fn ways(class: Class) -> &'static [(&'static str, Way)] {
             ("a failing exec below a folder", failing_execat),
             ("a child", child),
             ("a cgroup", cgroup),
-            ("failing execs by 32-bit calls", execs32),
+            #[cfg(target_arch = "x86_64")]
+            ("failing execs by 32-bit calls", bits32::execs),
         ],
         Class::Network => &[
             ("a TCP connection over 127.0.0.1", tcp4),
             ("a TCP connection over ::1", tcp6),
             ("datagrams over 127.0.0.1", udp4),
             ("datagrams over ::1", udp6),
-            ("32-bit calls", connects32),
-            ("a 32-bit call over 127.0.0.1", udp4_32),
-            ("a 32-bit call over ::1", udp6_32),
+            #[cfg(target_arch = "x86_64")]
+            ("32-bit calls", bits32::connects),
+            #[cfg(target_arch = "x86_64")]
+            ("a 32-bit call over 127.0.0.1", bits32::udp4),
+            #[cfg(target_arch = "x86_64")]
+            ("a 32-bit call over ::1", bits32::udp6),
         ],
         Class::File => &[
             ("opening a file", open),
@@ -55,7 +58,8 @@ fn ways(class: Class) -> &'static [(&'static str, Way)] {
             ("opening a file by open", raw_calls::open),
             #[cfg(target_arch = "x86_64")]
             ("making a file by creat", raw_calls::creat),
-            ("opening files by 32-bit calls", opens32),
+            #[cfg(target_arch = "x86_64")]
+            ("opening files by 32-bit calls", bits32::opens),
         ],
     }
 }
@@ -183,6 +187,7 @@ fn cgroup() -> io::Result<()> {
 #[cfg(target_arch = "x86_64")]
 mod bits32 {
     use super::*;
+    use crate::kernel::Layout;
     use raw_calls::calls32::{self, Low};
     use std::os::fd::AsFd;
 
@@ -207,7 +212,15 @@ mod bits32 {
         calls32::connects(low()?)
     }
 
-    pub(super) fn udp(at: IpAddr) -> io::Result<()> {
+    pub(super) fn udp4() -> io::Result<()> {
+        udp(Ipv4Addr::LOCALHOST.into())
+    }
+
+    pub(super) fn udp6() -> io::Result<()> {
+        udp(Ipv6Addr::LOCALHOST.into())
+    }
+
+    fn udp(at: IpAddr) -> io::Result<()> {
         let any = SocketAddr::new(at, 0);
         let (listener, speaker) = (UdpSocket::bind(any)?, UdpSocket::bind(any)?);
         let port = listener.local_addr()?.port().to_be_bytes();
@@ -218,51 +231,6 @@ mod bits32 {
         };
         calls32::connect_datagram(low()?, speaker.as_fd(), &to)
     }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-mod bits32 {
-    use super::*;
-
-    fn none() -> io::Result<()> {
-        Err(io::Error::other("no 32-bit calls are made on this architecture"))
-    }
-
-    pub(super) fn execs() -> io::Result<()> {
-        none()
-    }
-
-    pub(super) fn opens() -> io::Result<()> {
-        none()
-    }
-
-    pub(super) fn connects() -> io::Result<()> {
-        none()
-    }
-
-    pub(super) fn udp(_at: IpAddr) -> io::Result<()> {
-        none()
-    }
-}
-
-fn execs32() -> io::Result<()> {
-    bits32::execs()
-}
-
-fn opens32() -> io::Result<()> {
-    bits32::opens()
-}
-
-fn connects32() -> io::Result<()> {
-    bits32::connects()
-}
-
-fn udp4_32() -> io::Result<()> {
-    bits32::udp(Ipv4Addr::LOCALHOST.into())
-}
-
-fn udp6_32() -> io::Result<()> {
-    bits32::udp(Ipv6Addr::LOCALHOST.into())
 }
 
 #[cfg(test)]

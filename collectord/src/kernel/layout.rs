@@ -193,9 +193,7 @@ impl Layout {
             Refusal::other("this kernel's tracepoints of io_uring do not name the request".to_owned())
         })
     }
-}
 
-impl Layout {
     fn refuses_wrapper(&self, hook: Hook) -> Option<Refusal> {
         let why = if self.wrappers.of(hook).is_none() {
             "this kernel's BTF names no functions of system calls"

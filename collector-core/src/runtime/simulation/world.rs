@@ -9,6 +9,7 @@ use crate::sink::{EventSink, SinkError};
 use crate::source::SourceCaps;
 use crate::test_events::kernel_event;
 use async_trait::async_trait;
+use fastrand::Rng;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,20 +17,9 @@ use std::task::Poll;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
 
-/// SplitMix64.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).unwrap()
-    }
-
-    pub(super) fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
+/// Whether it is one of so many chances.
+pub(super) fn one_in(random: &mut Rng, chances: usize) -> bool {
+    random.usize(..chances) == 0
 }
 
 /// What became of a source's numbers, as far as a reader of the stream knows.
@@ -192,7 +182,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(class: EventClass, queue: mpsc::Sender<CollectionEvent>, random: &mut Random) -> Self {
+    pub(super) fn new(class: EventClass, queue: mpsc::Sender<CollectionEvent>, random: &mut Rng) -> Self {
         let origin = Origin { class, ..(*kernel_event(0).origin).clone() };
         Self {
             class,
@@ -200,11 +190,11 @@ impl Source {
             queue: Some(queue),
             account: ClassAccount::default(),
             ring: VecDeque::new(),
-            ring_max: 1 + random.below(12),
+            ring_max: 1 + random.usize(..12),
             next_seq: 0,
             hand: VecDeque::new(),
             sent: Vec::new(),
-            lies: random.one_in(8),
+            lies: one_in(random, 8),
             killed: false,
         }
     }
@@ -227,24 +217,24 @@ impl Source {
     }
 
     /// The reader takes a record, if its hand is empty.
-    pub(super) fn read(&mut self, random: &mut Random) {
+    pub(super) fn read(&mut self, random: &mut Rng) {
         if self.queue.is_none() || !self.hand.is_empty() {
             return;
         }
-        if random.one_in(6) {
+        if one_in(random, 6) {
             self.hand.push_back(unnumbered(random));
             return;
         }
         let Some(seq) = self.ring.pop_front() else { return };
         (self.account.in_ring, self.account.read) = (self.account.in_ring - 1, self.account.read + 1);
-        if random.one_in(20) {
+        if one_in(random, 20) {
             // No record of ours: its number is missing, and told with the next.
             self.account.malformed += 1;
             return;
         }
         self.tell_gap(seq);
         self.account.decoded += 1;
-        let internal = random.one_in(5);
+        let internal = one_in(random, 5);
         let event = KernelEvent { origin: Arc::clone(&self.origin), internal, ..kernel_event(seq) };
         self.hand.push_back(CollectionEvent::Kernel(Box::new(event)));
         self.next_seq = seq + 1;
@@ -299,7 +289,7 @@ impl Source {
     }
 
     /// The hooks are gone: a step to the end of what is left. Returns whether more is left.
-    pub(super) fn stop(&mut self, random: &mut Random) -> bool {
+    pub(super) fn stop(&mut self, random: &mut Rng) -> bool {
         self.read(random);
         if self.ring.is_empty() && self.hand.is_empty() {
             self.tell_gap(self.account.generated);
@@ -333,8 +323,8 @@ impl Source {
 }
 
 /// What a framework's other sources send.
-fn unnumbered(random: &mut Random) -> CollectionEvent {
-    match random.below(3) {
+fn unnumbered(random: &mut Rng) -> CollectionEvent {
+    match random.usize(..3) {
         0 => CollectionEvent::Process(ProcessEvent::default()),
         1 => CollectionEvent::Filesystem(FilesystemEvent::default()),
         _ => CollectionEvent::Performance(PerformanceEvent::default()),
