@@ -8,6 +8,8 @@
 //! entered twice there: since 5.12 the kernel skips and counts such a run (`__bpf_prog_enter`, `prog->active`), and 5.10
 //! runs them with preemption off (`migrate_disable` is `preempt_disable` before 5.11). Those of one class share a scratch,
 //! so that each passes a gate of its own first (`alone` in `collector-ebpf`): whoever finds it taken is counted as missed.
+//! Since 7.0 the programs of tracepoints can be preempted as well: those of native opens, and of failed execs, share a
+//! scratch and pass a gate there, too (`alone_where_preempted`).
 
 /// The class of an event: each has rings of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

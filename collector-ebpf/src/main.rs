@@ -37,7 +37,11 @@ mod uring;
 use aya_ebpf::macros::{cgroup_sock_addr, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, SockAddrContext, TracePointContext};
 use collector_common::Hook;
-use raw::{Direct, Portable};
+use raw::{Direct, Portable, alone_where_preempted};
+
+/// The gates of those that share a scratch.
+const OPENS: Hook = Hook::Open;
+const EXECS: Hook = Hook::Execve;
 
 #[raw_tracepoint]
 pub fn sched_process_exec_direct(ctx: RawTracePointContext) -> i32 {
@@ -101,72 +105,72 @@ pub fn sys_exit_connect_portable(ctx: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn sys_exit_execve_direct(ctx: TracePointContext) -> u32 {
-    exec_failed::record::<Direct, _>(&ctx, Hook::Execve)
+    alone_where_preempted(EXECS, Hook::Execve, || exec_failed::record::<Direct, _>(&ctx, Hook::Execve))
 }
 
 #[tracepoint]
 pub fn sys_exit_execve_portable(ctx: TracePointContext) -> u32 {
-    exec_failed::record::<Portable, _>(&ctx, Hook::Execve)
+    alone_where_preempted(EXECS, Hook::Execve, || exec_failed::record::<Portable, _>(&ctx, Hook::Execve))
 }
 
 #[tracepoint]
 pub fn sys_exit_execveat_direct(ctx: TracePointContext) -> u32 {
-    exec_failed::record::<Direct, _>(&ctx, Hook::Execveat)
+    alone_where_preempted(EXECS, Hook::Execveat, || exec_failed::record::<Direct, _>(&ctx, Hook::Execveat))
 }
 
 #[tracepoint]
 pub fn sys_exit_execveat_portable(ctx: TracePointContext) -> u32 {
-    exec_failed::record::<Portable, _>(&ctx, Hook::Execveat)
+    alone_where_preempted(EXECS, Hook::Execveat, || exec_failed::record::<Portable, _>(&ctx, Hook::Execveat))
 }
 
 #[tracepoint]
 pub fn sys_exit_open_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct, _>(&ctx, Hook::Open)
+    alone_where_preempted(OPENS, Hook::Open, || open::record::<Direct, _>(&ctx, Hook::Open))
 }
 
 #[tracepoint]
 pub fn sys_exit_open_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable, _>(&ctx, Hook::Open)
+    alone_where_preempted(OPENS, Hook::Open, || open::record::<Portable, _>(&ctx, Hook::Open))
 }
 
 #[tracepoint]
 pub fn sys_exit_openat_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct, _>(&ctx, Hook::Openat)
+    alone_where_preempted(OPENS, Hook::Openat, || open::record::<Direct, _>(&ctx, Hook::Openat))
 }
 
 #[tracepoint]
 pub fn sys_exit_openat_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable, _>(&ctx, Hook::Openat)
+    alone_where_preempted(OPENS, Hook::Openat, || open::record::<Portable, _>(&ctx, Hook::Openat))
 }
 
 #[tracepoint]
 pub fn sys_exit_openat2_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct, _>(&ctx, Hook::Openat2)
+    alone_where_preempted(OPENS, Hook::Openat2, || open::record::<Direct, _>(&ctx, Hook::Openat2))
 }
 
 #[tracepoint]
 pub fn sys_exit_openat2_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable, _>(&ctx, Hook::Openat2)
+    alone_where_preempted(OPENS, Hook::Openat2, || open::record::<Portable, _>(&ctx, Hook::Openat2))
 }
 
 #[tracepoint]
 pub fn sys_exit_creat_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct, _>(&ctx, Hook::Creat)
+    alone_where_preempted(OPENS, Hook::Creat, || open::record::<Direct, _>(&ctx, Hook::Creat))
 }
 
 #[tracepoint]
 pub fn sys_exit_creat_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable, _>(&ctx, Hook::Creat)
+    alone_where_preempted(OPENS, Hook::Creat, || open::record::<Portable, _>(&ctx, Hook::Creat))
 }
 
 #[tracepoint]
 pub fn sys_exit_open_by_handle_at_direct(ctx: TracePointContext) -> u32 {
-    open::record::<Direct, _>(&ctx, Hook::OpenByHandle)
+    alone_where_preempted(OPENS, Hook::OpenByHandle, || open::record::<Direct, _>(&ctx, Hook::OpenByHandle))
 }
 
 #[tracepoint]
 pub fn sys_exit_open_by_handle_at_portable(ctx: TracePointContext) -> u32 {
-    open::record::<Portable, _>(&ctx, Hook::OpenByHandle)
+    alone_where_preempted(OPENS, Hook::OpenByHandle, || open::record::<Portable, _>(&ctx, Hook::OpenByHandle))
 }
 
 #[cgroup_sock_addr(sendmsg4)]

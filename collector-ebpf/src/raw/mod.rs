@@ -22,7 +22,7 @@ pub(crate) use address::AddressScratch;
 pub(crate) use attempts::{Attempt, CALL_OVER};
 pub(crate) use cgroup::CgroupScratch;
 pub(crate) use datagram::{Datagram, is_new_flow};
-pub(crate) use exits::{CallExit, alone};
+pub(crate) use exits::{CallExit, alone, alone_where_preempted};
 pub(crate) use followed::{follow, is_followed, unfollow};
 pub(crate) use iteration::Iteration;
 pub(crate) use names::{forget_name, keep_name, kept_name};

@@ -7,7 +7,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, LruHashMap};
 use collector_common::{Class, DropReason, Hook, RecordHeader, RecordKind, StreamSlot};
 use core::arch::asm;
-use core::ptr::{read_volatile, write_volatile};
+use core::ptr::{null_mut, read_volatile, write_volatile};
 
 /// `BPF_F_MMAPABLE`: userspace maps the array and reads it without a system call.
 const MMAPABLE: u32 = 1 << 10;
@@ -99,12 +99,24 @@ impl Guard {
 
 /// Kept while a program runs that others behind its gate can preempt.
 pub(crate) struct PreemptedGuard {
+    /// The gate, or null where none is needed.
     slot: *mut StreamSlot,
+}
+
+impl PreemptedGuard {
+    /// That of a program that nothing can come in between.
+    #[inline(always)]
+    pub(super) fn none() -> Self {
+        Self { slot: null_mut() }
+    }
 }
 
 impl Drop for PreemptedGuard {
     #[inline(always)]
     fn drop(&mut self) {
+        if self.slot.is_null() {
+            return;
+        }
         // SAFETY: as in `enter_preempted`. The task has not left its CPU.
         unsafe { add(&raw mut (*self.slot).active, u64::MAX) };
     }
