@@ -94,9 +94,10 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(1);
     let done = done();
     let trials = MODULES.iter().flat_map(|(module, tests)| {
-        tests
-            .iter()
-            .map(move |&(name, test)| Trial::ignorable_test(format!("{module}::{name}"), move || run(test)))
+        tests.iter().map(move |&(test, body)| {
+            let name = format!("{module}::{test}");
+            Trial::ignorable_test(name.clone(), move || run(&name, body))
+        })
     });
     let trials = trials.filter(|trial| !done.lines().any(|name| name == trial.name()));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
@@ -107,7 +108,7 @@ fn done() -> String {
     file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default()
 }
 
-fn run(test: fn(&Rig) -> anyhow::Result<()>) -> Result<Completion, Failed> {
+fn run(name: &str, test: fn(&Rig) -> anyhow::Result<()>) -> Result<Completion, Failed> {
     static TOOLS: OnceLock<Result<Tools, Reason>> = OnceLock::new();
     let tools = match TOOLS.get_or_init(|| Tools::find().map_err(Reason::from)) {
         Ok(tools) => tools,
@@ -115,7 +116,14 @@ fn run(test: fn(&Rig) -> anyhow::Result<()>) -> Result<Completion, Failed> {
     };
     match Rig::new(tools).and_then(|rig| test(&rig)) {
         Ok(()) => Ok(Completion::Completed),
-        Err(error) => Reason::from(error).into(),
+        Err(error) => {
+            let reason = Reason::from(error);
+            if let Reason::Failed(text) = &reason {
+                // At the end it comes again; a run that is cut short has no end.
+                println!("\n---- {name} ----\n{text}\n");
+            }
+            reason.into()
+        }
     }
 }
 

@@ -42,6 +42,10 @@ pub(crate) struct Output {
     counted: Counts,
     /// A name whose result comes on a later line, after what the test itself printed.
     open: Option<String>,
+    /// Why a test failed, by its name: the lines below `---- NAME ----`.
+    pub(crate) reasons: BTreeMap<String, String>,
+    /// The failed test whose reason is being read.
+    explained: Option<String>,
 }
 
 impl Output {
@@ -56,6 +60,9 @@ impl Output {
     /// Reads the next line, which came just now.
     pub(crate) fn line(&mut self, line: &str, now: Instant) {
         let line = line.trim();
+        if self.is_reason(line) {
+            return;
+        }
         if line.starts_with("running ") {
             self.before = Some(now);
         } else if let Some(closing) = line.strip_prefix("test result: ") {
@@ -99,6 +106,27 @@ impl Output {
         self.open = None;
         self.before = None;
         self.closed = Some(self.counted);
+    }
+
+    /// Takes the line if it belongs to why a test failed: a heading and what stands below it, up to an empty line.
+    fn is_reason(&mut self, line: &str) -> bool {
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" ----")) {
+            let name = name.trim_end_matches(" stdout");
+            // It may be told as it happens and once more at the end.
+            self.reasons.insert(name.to_owned(), String::new());
+            self.explained = Some(name.to_owned());
+            return true;
+        }
+        let Some(reason) = self.explained.as_ref().and_then(|name| self.reasons.get_mut(name)) else {
+            return false;
+        };
+        if line.is_empty() && !reason.is_empty() {
+            self.explained = None;
+        } else if !line.is_empty() {
+            let space = if reason.is_empty() { "" } else { " " };
+            *reason += &format!("{space}{line}");
+        }
+        true
     }
 
     fn record(&mut self, name: &str, outcome: Outcome, now: Instant) {
@@ -179,6 +207,20 @@ mod tests {
              test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\n",
         );
         assert_eq!(output.tests["slow"], Outcome::Passed);
+        assert_eq!(output.disagreement(), None);
+    }
+
+    #[test]
+    fn why_a_test_failed_is_kept_as_it_happens_and_from_the_end() {
+        let output = Output::read(
+            "test a ...\n---- a ----\n3 opens are missing\n\nFAILED\n\nfailures:\n\n\
+             ---- a ----\n3 opens are missing\n\n---- b stdout ----\n\nthread 'b' panicked at b.rs:1:2:\nleft: 1\n\n\n\
+             failures:\n    a\n    b\n\n\
+             test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\n",
+        );
+        assert_eq!(output.reasons["a"], "3 opens are missing");
+        assert_eq!(output.reasons["b"], "thread 'b' panicked at b.rs:1:2: left: 1");
+        assert_eq!(output.tests["a"], Outcome::Failed);
         assert_eq!(output.disagreement(), None);
     }
 

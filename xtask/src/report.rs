@@ -17,6 +17,8 @@ pub(crate) struct KernelRun {
     kernel: String,
     tests: BTreeMap<String, Outcome>,
     skips: Vec<(String, String)>,
+    /// Why tests failed, by name.
+    reasons: BTreeMap<String, String>,
     /// How long each test took.
     times: Vec<(String, Duration)>,
     counts: Counts,
@@ -42,6 +44,7 @@ impl KernelRun {
             kernel,
             tests: output.tests,
             skips: output.skips,
+            reasons: output.reasons,
             times: output.times,
             counts,
             problem,
@@ -56,6 +59,7 @@ impl KernelRun {
             kernel: kernel.to_owned(),
             tests: BTreeMap::new(),
             skips: Vec::new(),
+            reasons: BTreeMap::new(),
             times: Vec::new(),
             counts: Counts::default(),
             problem: Some(problem),
@@ -79,6 +83,7 @@ impl KernelRun {
             kernel,
             tests,
             skips,
+            reasons: BTreeMap::new(),
             times: Vec::new(),
             counts,
             problem: None,
@@ -112,6 +117,8 @@ impl KernelRun {
 pub(crate) struct Report {
     other: Counts,
     other_skips: Vec<(String, String)>,
+    /// Lines on the failed tests that are no kernel tests.
+    other_failures: Vec<String>,
     kernels: Vec<KernelRun>,
     problems: Vec<String>,
     times: Vec<(String, Duration)>,
@@ -133,6 +140,7 @@ impl Report {
     /// Adds what `cargo test` printed.
     pub(crate) fn add_output(&mut self, output: Output) {
         self.other.add(output.closed.unwrap_or_default());
+        self.other_failures.extend(failures("unit tests", &output.tests, &output.reasons));
         self.other_skips.extend(output.skips);
     }
 
@@ -140,7 +148,7 @@ impl Report {
         self.kernels.extend(runs);
     }
 
-    /// Prints table, skips, problems and, as the last line, the counts.
+    /// Prints table, skips, failures, problems and, as the last line, the counts.
     pub(crate) fn close(self) -> ExitCode {
         let mut problems = self.all_problems();
         let mut counts = self.other;
@@ -157,6 +165,7 @@ impl Report {
             ("slowest", self.slowest_lines()),
             ("skipped", self.skip_lines()),
             ("machines that died and booted again", self.death_lines()),
+            ("failed", self.failure_lines()),
             ("not as it should be", problems),
         ] {
             if !lines.is_empty() {
@@ -189,6 +198,12 @@ impl Report {
             }
         }
         problems
+    }
+
+    /// A line for each failed test, with its reason: near the end, where a cut log still has it.
+    fn failure_lines(&self) -> Vec<String> {
+        let of_kernels = self.kernels.iter().flat_map(|run| failures(&run.kernel, &run.tests, &run.reasons));
+        self.other_failures.iter().cloned().chain(of_kernels).collect()
     }
 
     fn death_lines(&self) -> Vec<String> {
@@ -259,6 +274,16 @@ impl Report {
     }
 }
 
+fn failures(
+    place: &str,
+    tests: &BTreeMap<String, Outcome>,
+    reasons: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let failed = tests.iter().filter(|(_, outcome)| **outcome == Outcome::Failed);
+    let reason = |name| reasons.get(name).map_or("no reason given", String::as_str);
+    failed.map(|(name, _)| format!("{place}: {name}: {}", reason(name))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +303,18 @@ mod tests {
         assert_eq!(report.table(), "\ntest  5.10.0  6.12.117\na     ok      ok\nlong  skip    skip\n");
         assert_eq!(report.skip_lines(), ["5.10.0: no kfuncs: long", "6.12.117: why: long"]);
         assert!(report.all_problems().is_empty());
+    }
+
+    #[test]
+    fn a_failed_test_is_named_with_its_place_and_reason() {
+        let text = "test a ... FAILED\ntest b ... FAILED\n---- a ----\nno exec\n\n\
+                    test result: FAILED. 0 passed; 2 failed; 0 ignored;";
+        let mut report = Report::default();
+        report.add_output(Output::read(text));
+        report.add_kernels([run("5.10.0", text)]);
+        let lines = ["a: no exec", "b: no reason given"];
+        let expected = ["unit tests", "5.10.0"].map(|place| lines.map(|line| format!("{place}: {line}")));
+        assert_eq!(report.failure_lines(), expected.concat());
     }
 
     #[test]
