@@ -242,6 +242,9 @@ fn a_path_prefix_tells_first_names_of_any_length_apart(rig: &Rig) -> Result<()> 
                 Ok(())
             })?;
             let paths: Vec<_> = stream.events().map(|event| open_text(event, "path")).collect();
+            if paths.is_empty() && stream.may_miss("file")? > 0 {
+                continue;
+            }
             ensure!(paths == [format!("{}/file", wanted.0)], "{readers}, below {}: {paths:?}", wanted.0);
         }
     }
