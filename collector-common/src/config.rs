@@ -1,5 +1,5 @@
-//! What userspace writes into the object's frozen constants before the load. The verifier knows the values, so an
-//! unused filter costs nothing.
+//! What userspace puts into the object before the load: single values into the instructions, tables of filters into
+//! frozen data. The verifier knows the values, so an unused filter costs nothing.
 
 use crate::offsets::Offsets;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -14,6 +14,10 @@ pub const PREFIX_BYTES_MAX: usize = 128;
 pub const FOLLOWED_MAX: u32 = 32_768;
 /// Bytes of a comm, its NUL included (`TASK_COMM_LEN`).
 pub const COMM_BYTES: usize = 16;
+
+/// What stands in the object in place of a single value: an instruction `rN = CONSTANT_OPERAND + offset in [`Config`]`, a
+/// 64-bit move of an immediate. Userspace makes each a 32-bit move of the value that stands there.
+pub const CONSTANT_OPERAND: u32 = 0x5ee0_0000;
 
 /// Comm of the one thread of the collector whose events pass the filters: its opens show that hooks are there.
 pub const CANARY_COMM: [u8; COMM_BYTES] = *b"canary\0\0\0\0\0\0\0\0\0\0";
@@ -52,8 +56,10 @@ pub struct TypeIds {
 pub struct Arch {
     /// Number of `connect` in the native ABI.
     pub connect: u32,
-    /// Numbers of `connect` and `socketcall` in the compat ABI; `u32::MAX` for one that it does not have.
-    pub compat_connects: [u32; 2],
+    /// Number of `connect` in the compat ABI; `u32::MAX` if it does not have it.
+    pub compat_connect: u32,
+    /// Number of `socketcall` in the compat ABI; `u32::MAX` if it does not have it.
+    pub compat_socketcall: u32,
     /// Name of the native ABI ([`crate::ABI_X86_64`] and others).
     pub native_abi: u32,
     /// Name of the compat ABI.
@@ -118,7 +124,7 @@ pub struct Filters {
     pub follow: u32,
 }
 
-/// The object's constants.
+/// The object's constants: words of 4 bytes, each put into the instructions that need it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Config {
@@ -152,30 +158,35 @@ pub struct Config {
     pub arch: Arch,
 }
 
+impl Filters {
+    /// All events are wanted.
+    pub const NONE: Self = Self {
+        comms: [[0; 4]; FILTER_LEN_MAX],
+        pids: [0; FILTER_LEN_MAX],
+        uids: [0; FILTER_LEN_MAX],
+        comms_len: 0,
+        pids_len: 0,
+        uids_len: 0,
+        cgroups_len: 0,
+        cgroups: [CgroupFilter { id: [0; 2], level: 0 }; FILTER_LEN_MAX],
+        prefixes: [PathPrefix {
+            walked: [0; PREFIX_BYTES_MAX / 4],
+            written: [0; PREFIX_BYTES_MAX / 4],
+            first: [0; 2],
+            first_mask: [0; 2],
+            len: 0,
+        }; PREFIXES_MAX],
+        prefixes_len: 0,
+        only_writes: 0,
+        only_failures: 0,
+        follow: 0,
+    };
+}
+
 impl Config {
     /// A configuration that lets nothing be read.
     pub const NONE: Self = Self {
-        filters: Filters {
-            comms: [[0; 4]; FILTER_LEN_MAX],
-            pids: [0; FILTER_LEN_MAX],
-            uids: [0; FILTER_LEN_MAX],
-            comms_len: 0,
-            pids_len: 0,
-            uids_len: 0,
-            cgroups_len: 0,
-            cgroups: [CgroupFilter { id: [0; 2], level: 0 }; FILTER_LEN_MAX],
-            prefixes: [PathPrefix {
-                walked: [0; PREFIX_BYTES_MAX / 4],
-                written: [0; PREFIX_BYTES_MAX / 4],
-                first: [0; 2],
-                first_mask: [0; 2],
-                len: 0,
-            }; PREFIXES_MAX],
-            prefixes_len: 0,
-            only_writes: 0,
-            only_failures: 0,
-            follow: 0,
-        },
+        filters: Filters::NONE,
         offsets: Offsets::NONE,
         types: TypeIds {
             task: 0,
@@ -200,6 +211,6 @@ impl Config {
         regs_bytes: 0,
         compat_mask: 0,
         preempts_tracepoints: 0,
-        arch: Arch { connect: 0, compat_connects: [0; 2], native_abi: 0, compat_abi: 0 },
+        arch: Arch { connect: 0, compat_connect: 0, compat_socketcall: 0, native_abi: 0, compat_abi: 0 },
     };
 }

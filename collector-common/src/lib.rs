@@ -18,8 +18,8 @@ mod slots;
 mod table;
 
 pub use config::{
-    Arch, CANARY_COMM, COMM_BYTES, CgroupFilter, Config, FILTER_LEN_MAX, FOLLOWED_MAX, Filters,
-    PREFIX_BYTES_MAX, PREFIXES_MAX, PathPrefix, TypeIds,
+    Arch, CANARY_COMM, COMM_BYTES, CONSTANT_OPERAND, CgroupFilter, Config, FILTER_LEN_MAX, FOLLOWED_MAX,
+    Filters, PREFIX_BYTES_MAX, PREFIXES_MAX, PathPrefix, TypeIds,
 };
 pub use hook::{Class, Hook, Rung};
 pub use offsets::{Field, Offsets};

@@ -13,8 +13,8 @@
 //! loopback it always is), to `end`, which tells it as pending and then decided. Claims see to it that one of them does.
 
 use crate::raw::{
-    AddressScratch, Attempt, CALL_OVER, CallExit, Guard, Number, Reader, Registers, attempts, config,
-    constant, current_ids, now_ns, user_u32,
+    AddressScratch, Attempt, CALL_OVER, CallExit, Guard, Number, Reader, Registers, attempts, constant,
+    current_ids, now_ns, user_u32,
 };
 use crate::sock::{self, AF_INET, AF_INET6};
 use crate::syscall::{self, Call};
@@ -50,10 +50,9 @@ pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     if ctx.arg::<u32>(2) != TCP_SYN_SENT {
         return 0;
     }
-    let offsets = &config().offsets;
     let address = ctx.arg::<u64>(0);
-    let sk = R::object(address, constant(&config().types.sock));
-    if R::u16(sk, constant(&offsets.sock_protocol)) != IPPROTO_TCP || !filter::wanted::<R>() {
+    let sk = R::object(address, constant!(types.sock));
+    if R::u16(sk, constant!(offsets.sock_protocol)) != IPPROTO_TCP || !filter::wanted::<R>() {
         return 0;
     }
     let task = R::current();
@@ -107,7 +106,7 @@ pub(crate) fn end<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     }
     let Some(_guard) = Guard::enter(Hook::TcpEnd) else { return 0 };
     let address = ctx.arg::<u64>(0);
-    let sk = R::object(address, constant(&config().types.sock));
+    let sk = R::object(address, constant!(types.sock));
     if !attempts::is_of::<R>(address, sock::instance::<R>(sk)) {
         // Its end was skipped, and so was the begin of what is decided now.
         attempts::forget::<R>(address);
@@ -125,10 +124,10 @@ pub(crate) fn end<R: Reader>(ctx: &RawTracePointContext) -> i32 {
 fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address: u64, ok: bool) -> u32 {
     let record = &mut *attempt.record;
     let mut returned = 0;
-    let sk = R::object(address, constant(&config().types.sock));
+    let sk = R::object(address, constant!(types.sock));
     let now = now_ns();
     let begun = record.header.ktime_ns;
-    let error = if ok { 0 } else { R::u32(sk, constant(&config().offsets.sock_err)) };
+    let error = if ok { 0 } else { R::u32(sk, constant!(offsets.sock_err)) };
     let mut kind = RecordKind::Connect;
     let mut pending_first = false;
     if record.flags & CONNECT_TOLD != 0 {
@@ -152,7 +151,7 @@ fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address:
         }
     }
     let record = &*attempt.record;
-    if !ok && u32::from(record.abi) == constant(&config().arch.compat_abi) {
+    if !ok && u32::from(record.abi) == constant!(arch.compat_abi) {
         attempts::remember_compat_failure(address, record.cookie, error);
     }
     let record = &mut *attempt.record;
@@ -270,9 +269,7 @@ fn returned<R: Reader, E: CallExit>(
     }
     let ktime_ns = now_ns();
     // A socket that has a remote port says itself what it is connected to.
-    let says = inet
-        && (error == 0 || error == EINPROGRESS)
-        && R::u16(sk, constant(&config().offsets.sock_dport)) != 0;
+    let says = inet && (error == 0 || error == EINPROGRESS) && R::u16(sk, constant!(offsets.sock_dport)) != 0;
     let readable = says || scratch.read_user(address, address_len);
     // This takes a connection away.
     if inet && !says && readable && scratch.family() == AF_UNSPEC {
@@ -284,8 +281,7 @@ fn returned<R: Reader, E: CallExit>(
     record.header.missing = 0;
     task::fill::<R>(&mut record.task, task);
     task::fill_exe::<R>(&mut record.task, task);
-    let arch = &config().arch;
-    record.abi = constant(if E::COMPAT { &arch.compat_abi } else { &arch.native_abi }) as u16;
+    record.abi = if E::COMPAT { constant!(arch.compat_abi) } else { constant!(arch.native_abi) } as u16;
     record.cookie = cookie;
     record.latency_ns = 0;
     record.local = [0; 2];

@@ -1,7 +1,7 @@
 //! `sched_process_exec(task, old_pid, bprm)`: the new program is in place, the old one gone. Everything is read from
 //! what the kernel runs; nothing the caller can still change.
 
-use crate::raw::{Kept, Number, Reader, Scratch, config, constant, now_ns};
+use crate::raw::{Kept, Number, Reader, Scratch, constant, now_ns};
 use crate::{filter, log, path, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{ARGV_BYTES_MAX, DropReason, ExecRecord, Hook, PATH_RACED, PathLen, missing};
@@ -23,7 +23,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         number.drop(DropReason::NoScratch);
         return 0;
     };
-    let bprm = R::object(ctx.arg(2), constant(&config().types.bprm));
+    let bprm = R::object(ctx.arg(2), constant!(types.bprm));
     let task = R::current();
     scratch.clear_text();
     scratch.record.header.ktime_ns = now_ns();
@@ -45,15 +45,14 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
 /// Path and identity of the file that runs.
 #[inline(always)]
 fn fill_file<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
-    let offsets = &config().offsets;
-    let file = R::ptr(bprm, constant(&offsets.bprm_file));
-    let inode = R::ptr(file, constant(&offsets.file_inode));
-    scratch.record.task.exe_ino = R::u64(inode, constant(&offsets.inode_ino));
+    let file = R::ptr(bprm, constant!(offsets.bprm_file));
+    let inode = R::ptr(file, constant!(offsets.file_inode));
+    scratch.record.task.exe_ino = R::u64(inode, constant!(offsets.inode_ino));
     scratch.record.task.exe_dev =
-        R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
-    scratch.record.nlink = R::u32(inode, constant(&offsets.inode_nlink));
-    let mnt = R::ptr(file, constant(&offsets.file_mnt));
-    scratch.record.path = path::append::<R, _>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
+        R::u32(R::ptr(inode, constant!(offsets.inode_sb)), constant!(offsets.sb_dev));
+    scratch.record.nlink = R::u32(inode, constant!(offsets.inode_nlink));
+    let mnt = R::ptr(file, constant!(offsets.file_mnt));
+    scratch.record.path = path::append::<R, _>(scratch, mnt, R::ptr(file, constant!(offsets.file_dentry)));
     if scratch.record.path.len == 0 && scratch.record.path.flags != PATH_RACED {
         scratch.record.header.missing |= missing::EXEC_PATH;
     }
@@ -61,10 +60,9 @@ fn fill_file<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
 
 #[inline(always)]
 fn fill_cwd<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
-    let offsets = &config().offsets;
-    let fs = R::ptr(task, constant(&offsets.task_fs));
-    let mnt = R::ptr(fs, constant(&offsets.fs_pwd_mnt));
-    scratch.record.cwd = path::append::<R, _>(scratch, mnt, R::ptr(fs, constant(&offsets.fs_pwd_dentry)));
+    let fs = R::ptr(task, constant!(offsets.task_fs));
+    let mnt = R::ptr(fs, constant!(offsets.fs_pwd_mnt));
+    scratch.record.cwd = path::append::<R, _>(scratch, mnt, R::ptr(fs, constant!(offsets.fs_pwd_dentry)));
     if R::address(fs) == 0 {
         scratch.record.header.missing |= missing::EXEC_CWD;
     }
@@ -73,9 +71,8 @@ fn fill_cwd<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
 /// Whether an interpreter runs a script, and which script.
 #[inline(always)]
 fn fill_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr) {
-    let offsets = &config().offsets;
-    let interp = R::u64(bprm, constant(&offsets.bprm_interp));
-    scratch.record.script = u32::from(interp != R::u64(bprm, constant(&offsets.bprm_filename)));
+    let interp = R::u64(bprm, constant!(offsets.bprm_interp));
+    scratch.record.script = u32::from(interp != R::u64(bprm, constant!(offsets.bprm_filename)));
     scratch.record.script_ino = 0;
     scratch.record.script_dev = 0;
     scratch.record.script_path = PathLen { len: 0, total: 0, flags: 0 };
@@ -88,26 +85,25 @@ fn fill_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr)
         scratch.record.header.missing |= missing::EXEC_SCRIPT;
         return;
     }
-    let file = R::object(address, constant(&config().types.file));
-    let inode = R::ptr(file, constant(&offsets.file_inode));
-    scratch.record.script_ino = R::u64(inode, constant(&offsets.inode_ino));
-    scratch.record.script_dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
-    let mnt = R::ptr(file, constant(&offsets.file_mnt));
+    let file = R::object(address, constant!(types.file));
+    let inode = R::ptr(file, constant!(offsets.file_inode));
+    scratch.record.script_ino = R::u64(inode, constant!(offsets.inode_ino));
+    scratch.record.script_dev = R::u32(R::ptr(inode, constant!(offsets.inode_sb)), constant!(offsets.sb_dev));
+    let mnt = R::ptr(file, constant!(offsets.file_mnt));
     scratch.record.script_path =
-        path::append::<R, _>(scratch, mnt, R::ptr(file, constant(&offsets.file_dentry)));
+        path::append::<R, _>(scratch, mnt, R::ptr(file, constant!(offsets.file_dentry)));
 }
 
 /// The names as the kernel was asked: of the file, and by a script of its interpreter.
 #[inline(always)]
 fn fill_names<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
-    let offsets = &config().offsets;
-    scratch.record.filename_len = scratch.push_kernel_str(R::u64(bprm, constant(&offsets.bprm_filename)));
+    scratch.record.filename_len = scratch.push_kernel_str(R::u64(bprm, constant!(offsets.bprm_filename)));
     if scratch.record.filename_len == 0 {
         scratch.record.header.missing |= missing::EXEC_FILENAME;
     }
     scratch.record.interp_len = 0;
     if scratch.record.script != 0 {
-        scratch.record.interp_len = scratch.push_kernel_str(R::u64(bprm, constant(&offsets.bprm_interp)));
+        scratch.record.interp_len = scratch.push_kernel_str(R::u64(bprm, constant!(offsets.bprm_interp)));
         if scratch.record.interp_len == 0 {
             scratch.record.header.missing |= missing::EXEC_INTERP;
         }
@@ -119,24 +115,23 @@ fn fill_names<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
 /// (interpreters, the ELF loader, the old program), so it is the last entry with that flag.
 #[inline(always)]
 fn find_script<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
-    let offsets = &config().offsets;
     scratch.set_found(0);
-    let mut work = R::u64(task, constant(&offsets.task_works));
+    let mut work = R::u64(task, constant!(offsets.task_works));
     for _ in 0..u64::from(CLOSING_FILES_MAX) {
         if work == 0 {
             return;
         }
-        let address = work.wrapping_sub(u64::from(constant(&offsets.file_task_work)));
-        let file = R::object(address, constant(&config().types.file));
-        if R::u32(file, constant(&offsets.file_flags)) & FMODE_EXEC != 0 {
+        let address = work.wrapping_sub(u64::from(constant!(offsets.file_task_work)));
+        let file = R::object(address, constant!(types.file));
+        if R::u32(file, constant!(offsets.file_flags)) & FMODE_EXEC != 0 {
             // Other callbacks wait in the same list. Only a file's inode is also its name's inode.
-            let inode = R::u64(file, constant(&offsets.file_inode));
-            let dentry = R::ptr(file, constant(&offsets.file_dentry));
-            if inode != 0 && inode == R::u64(dentry, constant(&offsets.dentry_inode)) {
+            let inode = R::u64(file, constant!(offsets.file_inode));
+            let dentry = R::ptr(file, constant!(offsets.file_dentry));
+            if inode != 0 && inode == R::u64(dentry, constant!(offsets.dentry_inode)) {
                 scratch.set_found(address);
             }
         }
-        work = R::u64(R::object(work, constant(&config().types.callback)), constant(&offsets.callback_next));
+        work = R::u64(R::object(work, constant!(types.callback)), constant!(offsets.callback_next));
     }
     // The list goes on: the last one seen need not be the oldest.
     scratch.set_found(0);
@@ -145,10 +140,9 @@ fn find_script<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
 /// The arguments, as they lie in the new program's memory.
 #[inline(always)]
 fn fill_argv<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
-    let offsets = &config().offsets;
-    let mm = R::ptr(task, constant(&offsets.task_mm));
-    let start = R::u64(mm, constant(&offsets.mm_arg_start));
-    let total = R::u64(mm, constant(&offsets.mm_arg_end)).wrapping_sub(start) as u32;
+    let mm = R::ptr(task, constant!(offsets.task_mm));
+    let start = R::u64(mm, constant!(offsets.mm_arg_start));
+    let total = R::u64(mm, constant!(offsets.mm_arg_end)).wrapping_sub(start) as u32;
     let len = if total > ARGV_BYTES_MAX { ARGV_BYTES_MAX } else { total };
     scratch.record.argv_total = total;
     if scratch.push_user::<ARGV_BYTES_MAX>(start, len) {

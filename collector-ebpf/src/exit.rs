@@ -1,6 +1,6 @@
 //! `sched_process_exit(task[, group_dead])`: fires for every thread; a process ends once, with its last one.
 
-use crate::raw::{Number, Reader, config, constant, first_exit, now_ns, unfollow};
+use crate::raw::{Number, Reader, constant, first_exit, now_ns, unfollow};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{ExitRecord, Hook, RecordKind};
@@ -10,19 +10,18 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
-    let offsets = &config().offsets;
     let task = R::current();
-    let signal = R::ptr(task, constant(&offsets.task_signal));
-    let told = constant(&config().exit_tells_group_dead) != 0;
+    let signal = R::ptr(task, constant!(offsets.task_signal));
+    let told = constant!(exit_tells_group_dead) != 0;
     let last = if told {
         ctx.arg::<u64>(1) & 0xff != 0
     } else {
-        R::u32(signal, constant(&offsets.signal_live)) == 0
+        R::u32(signal, constant!(offsets.signal_live)) == 0
     };
     if !last || !filter::wanted::<R>() {
         return 0;
     }
-    if constant(&config().filters.follow) != 0 {
+    if constant!(filters.follow) != 0 {
         unfollow(R::current_ids().0);
     }
     let mut record = ExitRecord::default();
@@ -36,10 +35,10 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     record.header.ktime_ns = now_ns();
     task::fill_exe::<R>(&mut record.task, task);
     // What the parent's wait gives: the process's code if it ended as a whole, else its first thread's.
-    record.status = if R::u32(signal, constant(&offsets.signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
-        R::u32(signal, constant(&offsets.signal_group_exit_code))
+    record.status = if R::u32(signal, constant!(offsets.signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
+        R::u32(signal, constant!(offsets.signal_group_exit_code))
     } else {
-        R::u32(R::ptr(task, constant(&offsets.task_group_leader)), constant(&offsets.task_exit_code))
+        R::u32(R::ptr(task, constant!(offsets.task_group_leader)), constant!(offsets.task_exit_code))
     };
     number.fill(&mut record.header, RecordKind::Exit, size_of::<ExitRecord>() as u32);
     number.emit(&record);

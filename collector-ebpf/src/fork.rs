@@ -1,18 +1,17 @@
 //! `sched_process_fork(parent, child)`: a task was created and has not run yet.
 
-use crate::raw::{Number, Reader, config, constant, follow, is_followed, is_quiet, now_ns};
+use crate::raw::{Number, Reader, constant, follow, is_followed, is_quiet, now_ns};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{DropReason, FORK_THREAD, ForkRecord, Hook, RecordKind};
 
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
-    let offsets = &config().offsets;
-    let child = R::object(ctx.arg(1), constant(&config().types.task));
-    let child_pid = R::u32(child, constant(&offsets.task_tgid));
+    let child = R::object(ctx.arg(1), constant!(types.task));
+    let child_pid = R::u32(child, constant!(offsets.task_tgid));
     let parent_pid = R::current_ids().0;
     let thread = child_pid == parent_pid;
-    if constant(&config().filters.follow) != 0
+    if constant!(filters.follow) != 0
         && !thread
         && is_followed(parent_pid)
         && !follow(child_pid)
@@ -21,7 +20,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         // Its events will be missing: that is told as a loss.
         number.drop(DropReason::MapFull);
     }
-    if (thread && constant(&config().fork_threads) == 0) || !filter::wanted::<R>() {
+    if (thread && constant!(fork_threads) == 0) || !filter::wanted::<R>() {
         return 0;
     }
     let Some(number) = Number::take(Hook::Fork) else { return 0 };
@@ -36,8 +35,8 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         task::fill_exe::<R>(&mut record.task, task);
     }
     record.child_pid = child_pid;
-    record.child_tid = R::u32(child, constant(&offsets.task_pid));
-    record.child_start_ns = R::u64(child, constant(&offsets.task_start_boottime));
+    record.child_tid = R::u32(child, constant!(offsets.task_pid));
+    record.child_start_ns = R::u64(child, constant!(offsets.task_start_boottime));
     record.flags = if thread { FORK_THREAD } else { 0 };
     number.fill(&mut record.header, RecordKind::Fork, size_of::<ForkRecord>() as u32);
     number.emit(&record);

@@ -2,9 +2,7 @@
 //! the descriptor's file, what was asked for from the registers with which the task entered, which hold it until the call
 //! returns.
 
-use crate::raw::{
-    CallExit, Kept, Number, Opened, Reader, Registers, Scratch, config, constant, now_ns, user_u64,
-};
+use crate::raw::{CallExit, Kept, Number, Opened, Reader, Registers, Scratch, constant, now_ns, user_u64};
 use crate::{filter, log, path, task};
 use collector_common::{DropReason, Hook, OPEN_CREATED, PATH_BYTES_MAX, PathLen, missing};
 
@@ -56,7 +54,7 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
             scratch.record.header.missing |= missing::OPEN_REQUESTED;
         }
     }
-    if constant(&config().filters.prefixes_len) != 0 && !E::Open::path_is_wanted(result < 0) {
+    if constant!(filters.prefixes_len) != 0 && !E::Open::path_is_wanted(result < 0) {
         return 0;
     }
     let Some(number) = Number::take(hook) else { return 0 };
@@ -97,47 +95,44 @@ fn fill_request<R: Reader, K: Opened>(scratch: &mut Scratch<K>, registers: Regis
 /// What a descriptor stands for.
 #[inline(always)]
 pub(crate) fn file_of<R: Reader>(task: R::Ptr, fd: u32) -> R::Ptr {
-    let offsets = &config().offsets;
-    let fdt = R::ptr(R::ptr(task, constant(&offsets.task_files)), constant(&offsets.files_fdt));
-    let slot = R::u64(fdt, constant(&offsets.fdt_files)).wrapping_add(u64::from(fd) * 8);
+    let fdt = R::ptr(R::ptr(task, constant!(offsets.task_files)), constant!(offsets.files_fdt));
+    let slot = R::u64(fdt, constant!(offsets.fdt_files)).wrapping_add(u64::from(fd) * 8);
     // The slot holds the address of a file. Typed readers see it as a struct that has such a pointer.
-    let bprm_file = constant(&offsets.bprm_file);
-    let slot = R::object(slot.wrapping_sub(u64::from(bprm_file)), constant(&config().types.bprm));
+    let bprm_file = constant!(offsets.bprm_file);
+    let slot = R::object(slot.wrapping_sub(u64::from(bprm_file)), constant!(types.bprm));
     R::ptr(slot, bprm_file)
 }
 
 /// The first look at the opened file's path: false if none of the wanted ones begins like it.
 #[inline(always)]
 pub(crate) fn may_be_wanted<R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: R::Ptr) -> bool {
-    if constant(&config().filters.prefixes_len) == 0 {
+    if constant!(filters.prefixes_len) == 0 {
         return true;
     }
-    let offsets = &config().offsets;
-    let dentry = R::ptr(file, constant(&offsets.file_dentry));
+    let dentry = R::ptr(file, constant!(offsets.file_dentry));
     if R::address(dentry) == 0 {
         return true;
     }
-    scratch.set_path_from(R::address(R::ptr(file, constant(&offsets.file_mnt))), R::address(dentry));
+    scratch.set_path_from(R::address(R::ptr(file, constant!(offsets.file_mnt))), R::address(dentry));
     K::path_may_be_wanted::<R>()
 }
 
 /// The opened file.
 #[inline(always)]
 pub(crate) fn fill_file<R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: R::Ptr) {
-    let offsets = &config().offsets;
-    let inode = R::ptr(file, constant(&offsets.file_inode));
-    let created = R::u32(file, constant(&offsets.file_mode)) & FMODE_CREATED != 0;
+    let inode = R::ptr(file, constant!(offsets.file_inode));
+    let created = R::u32(file, constant!(offsets.file_mode)) & FMODE_CREATED != 0;
     scratch.record.state = if created { OPEN_CREATED } else { 0 };
-    scratch.record.ino = R::u64(inode, constant(&offsets.inode_ino));
-    scratch.record.dev = R::u32(R::ptr(inode, constant(&offsets.inode_sb)), constant(&offsets.sb_dev));
-    let dentry = R::ptr(file, constant(&offsets.file_dentry));
+    scratch.record.ino = R::u64(inode, constant!(offsets.inode_ino));
+    scratch.record.dev = R::u32(R::ptr(inode, constant!(offsets.inode_sb)), constant!(offsets.sb_dev));
+    let dentry = R::ptr(file, constant!(offsets.file_dentry));
     if R::address(dentry) == 0 {
         // Another thread has closed the descriptor already.
         scratch.record.header.missing |= missing::OPEN_PATH;
         scratch.record.path = NO_PATH;
         return;
     }
-    scratch.record.path = path::append::<R, _>(scratch, R::ptr(file, constant(&offsets.file_mnt)), dentry);
+    scratch.record.path = path::append::<R, _>(scratch, R::ptr(file, constant!(offsets.file_mnt)), dentry);
 }
 
 const NO_PATH: PathLen = PathLen { len: 0, total: 0, flags: 0 };

@@ -5,7 +5,7 @@
 //! counter, and to look at the counters once more. If they are the same, nothing on the way changed between the two
 //! looks, and so the path was as it is told when the first walk ended.
 
-use crate::raw::{NameOffsets, Pathed, Reader, Scratch, config, constant};
+use crate::raw::{NameOffsets, Pathed, Reader, Scratch, constant};
 use collector_common::{
     PATH_BYTES_MAX, PATH_RACED, PATH_STEPS_MAX, PATH_TRIES_MAX, PATH_TRUNCATED, PATH_UNFINISHED,
     PATH_UNREACHABLE, PATH_WALKS_MAX, PathLen,
@@ -129,22 +129,20 @@ struct Walk<R: Reader> {
 impl<R: Reader> Walk<R> {
     #[inline(always)]
     fn at((vfsmount, dentry): (u64, u64), trace: u64) -> Self {
-        let offsets = &config().offsets;
-        let types = &config().types;
-        let mount_mnt = constant(&offsets.mount_mnt);
-        let mount_root = mount_mnt + constant(&offsets.vfsmount_root);
-        let mount = R::object(vfsmount.wrapping_sub(u64::from(mount_mnt)), constant(&types.mount));
+        let mount_mnt = constant!(offsets.mount_mnt);
+        let mount_root = mount_mnt + constant!(offsets.vfsmount_root);
+        let mount = R::object(vfsmount.wrapping_sub(u64::from(mount_mnt)), constant!(types.mount));
         Self {
             mount,
-            dentry: R::object(dentry, constant(&types.dentry)),
+            dentry: R::object(dentry, constant!(types.dentry)),
             root: R::ptr(mount, mount_root),
             trace,
-            dentry_parent: constant(&offsets.dentry_parent),
-            dentry_seq: constant(&offsets.dentry_seq),
+            dentry_parent: constant!(offsets.dentry_parent),
+            dentry_seq: constant!(offsets.dentry_seq),
             mount_mnt,
             mount_root,
-            mount_parent: constant(&offsets.mount_parent),
-            mount_mountpoint: constant(&offsets.mount_mountpoint),
+            mount_parent: constant!(offsets.mount_parent),
+            mount_mountpoint: constant!(offsets.mount_mountpoint),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whether an open's path lies at or below a wanted one.
 
 use crate::path;
-use crate::raw::{Opened, Reader, Scratch, config, constant};
+use crate::raw::{Opened, Reader, Scratch, constant, entry, filters};
 use collector_common::{PATH_RACED, PREFIX_BYTES_MAX, PREFIXES_MAX, PathPrefix};
 
 /// Whether an open's path may begin as a wanted one does: the first look, before anything else is read. The path whose
@@ -13,12 +13,11 @@ pub(crate) fn may_begin<R: Reader, K: Opened>(scratch: &mut Scratch<K>) -> bool 
 
 #[inline(always)]
 fn begins_no_prefix(bytes: u64) -> bool {
-    let filters = &config().filters;
-    let len = constant(&filters.prefixes_len);
+    let filters = filters();
+    let len = constant!(filters.prefixes_len);
     let mut found = false;
     for (index, prefix) in filters.prefixes.iter().enumerate() {
-        let both =
-            |words: &'static [u32; 2]| u64::from(constant(&words[0])) | u64::from(constant(&words[1])) << 32;
+        let both = |words: &'static [u32; 2]| u64::from(entry(&words[0])) | u64::from(entry(&words[1])) << 32;
         found |= (index as u32) < len && (bytes ^ both(&prefix.first)) & both(&prefix.first_mask) == 0;
     }
     !found
@@ -28,8 +27,8 @@ fn begins_no_prefix(bytes: u64) -> bool {
 /// absolute, or could not be read, could mean anything and is wanted; so is a file whose path was renamed whenever it was looked at.
 #[inline(always)]
 pub(crate) fn is_wanted<K: Opened>(scratch: &Scratch<K>, failed: bool) -> bool {
-    let filters = &config().filters;
-    let len = constant(&filters.prefixes_len);
+    let filters = filters();
+    let len = constant!(filters.prefixes_len);
     let mut wanted = scratch.record.path.flags == PATH_RACED;
     for index in 0..PREFIXES_MAX as u64 {
         if (index as u32) < len && !wanted {
@@ -43,7 +42,7 @@ pub(crate) fn is_wanted<K: Opened>(scratch: &Scratch<K>, failed: bool) -> bool {
 /// The path is leaf first, so that what it lies below is its end.
 #[inline(always)]
 fn ends_below<K: Opened>(scratch: &Scratch<K>, prefix: &'static PathPrefix) -> bool {
-    let len = constant(&prefix.len);
+    let len = entry(&prefix.len);
     let path = scratch.record.path.len;
     if path < len {
         return false;
@@ -60,7 +59,7 @@ fn begins_below<K: Opened>(scratch: &Scratch<K>, prefix: &'static PathPrefix) ->
     if scratch.record.requested_len == 0 || scratch.text_byte(start) != b'/' {
         return true;
     }
-    let len = constant(&prefix.len);
+    let len = entry(&prefix.len);
     let behind = scratch.text_byte(start + len);
     (behind == b'/' || behind == 0) && is_at(scratch, start, &prefix.written, len)
 }
@@ -81,7 +80,7 @@ fn is_at<K: Opened>(
         }
         let left = len - offset;
         let mask = if left >= 4 { u32::MAX } else { (1 << (left * 8)) - 1 };
-        differs |= (scratch.text_word(at + offset) ^ constant(&wanted[index as usize])) & mask;
+        differs |= (scratch.text_word(at + offset) ^ entry(&wanted[index as usize])) & mask;
     }
     differs == 0
 }

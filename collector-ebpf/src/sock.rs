@@ -1,7 +1,7 @@
 //! What a socket says of itself.
 
 use crate::open;
-use crate::raw::{Reader, config, constant, current_cpu};
+use crate::raw::{Reader, constant, current_cpu};
 use collector_common::{
     CONNECT_LOCAL, CONNECT_NONBLOCKING, CONNECT_REMOTE, COOKIE_OWN, ConnectRecord, Offsets,
 };
@@ -16,22 +16,20 @@ const SOCKET_KIND: u16 = 0xc000;
 /// Family, protocol, type.
 #[inline(always)]
 pub(crate) fn fill_kind<R: Reader>(record: &mut ConnectRecord, sk: R::Ptr) {
-    let offsets = &config().offsets;
-    record.family = R::u16(sk, constant(&offsets.sock_family));
-    record.protocol = R::u16(sk, constant(&offsets.sock_protocol));
-    record.socket_type = R::u16(sk, constant(&offsets.sock_type));
+    record.family = R::u16(sk, constant!(offsets.sock_family));
+    record.protocol = R::u16(sk, constant!(offsets.sock_protocol));
+    record.socket_type = R::u16(sk, constant!(offsets.sock_type));
 }
 
 /// The local address of an IP socket, where it has one.
 #[inline(always)]
 pub(crate) fn fill_local<R: Reader>(record: &mut ConnectRecord, sk: R::Ptr) {
-    let offsets = &config().offsets;
-    let inet = R::object(R::address(sk), constant(&config().types.inet_sock));
-    record.local_port = u16::from_be(R::u16(inet, constant(&offsets.inet_sport)));
-    let v6 = constant(&offsets.sock_v6_rcv_saddr);
+    let inet = R::object(R::address(sk), constant!(types.inet_sock));
+    record.local_port = u16::from_be(R::u16(inet, constant!(offsets.inet_sport)));
+    let v6 = constant!(offsets.sock_v6_rcv_saddr);
     record.local = [0; 2];
     if record.family == AF_INET {
-        record.local[0] = u64::from(R::u32(sk, constant(&offsets.sock_rcv_saddr)));
+        record.local[0] = u64::from(R::u32(sk, constant!(offsets.sock_rcv_saddr)));
     } else if v6 != Offsets::ABSENT {
         record.local = [R::u64(sk, v6), R::u64(sk, v6 + 8)];
     }
@@ -43,12 +41,11 @@ pub(crate) fn fill_local<R: Reader>(record: &mut ConnectRecord, sk: R::Ptr) {
 /// The remote address of an IP socket that has one.
 #[inline(always)]
 pub(crate) fn fill_remote<R: Reader>(record: &mut ConnectRecord, sk: R::Ptr) {
-    let offsets = &config().offsets;
-    record.remote_port = u16::from_be(R::u16(sk, constant(&offsets.sock_dport)));
-    let v6 = constant(&offsets.sock_v6_daddr);
+    record.remote_port = u16::from_be(R::u16(sk, constant!(offsets.sock_dport)));
+    let v6 = constant!(offsets.sock_v6_daddr);
     record.remote = [0; 2];
     if record.family == AF_INET {
-        record.remote[0] = u64::from(R::u32(sk, constant(&offsets.sock_daddr)));
+        record.remote[0] = u64::from(R::u32(sk, constant!(offsets.sock_daddr)));
     } else if v6 != Offsets::ABSENT {
         record.remote = [R::u64(sk, v6), R::u64(sk, v6 + 8)];
     }
@@ -58,7 +55,7 @@ pub(crate) fn fill_remote<R: Reader>(record: &mut ConnectRecord, sk: R::Ptr) {
 /// The kernel's cookie of a socket; 0 if it has made none yet.
 #[inline(always)]
 pub(crate) fn cookie<R: Reader>(sk: R::Ptr) -> u64 {
-    R::u64(sk, constant(&config().offsets.sock_cookie))
+    R::u64(sk, constant!(offsets.sock_cookie))
 }
 
 /// A cookie for a socket that has none of the kernel's: the time, and the CPU, since two can read the same time.
@@ -70,43 +67,40 @@ pub(crate) fn own_cookie(ktime_ns: u64) -> u64 {
 /// [`CONNECT_NONBLOCKING`] if the socket's file is set so. A socket of the kernel's own has no file.
 #[inline(always)]
 pub(crate) fn nonblocking<R: Reader>(sk: R::Ptr) -> u32 {
-    let offsets = &config().offsets;
-    let socket = R::ptr(sk, constant(&offsets.sock_socket));
-    nonblocking_file::<R>(R::ptr(socket, constant(&offsets.socket_file)))
+    let socket = R::ptr(sk, constant!(offsets.sock_socket));
+    nonblocking_file::<R>(R::ptr(socket, constant!(offsets.socket_file)))
 }
 
 /// Which of all sockets that have lain at its address it is, where a program can be skipped and has to know: the inode of
 /// its file. 0 where none is skipped, and for a socket without a file.
 #[inline(always)]
 pub(crate) fn instance<R: Reader>(sk: R::Ptr) -> u64 {
-    let offsets = &config().offsets;
-    if constant(&config().preempts_tracepoints) == 0 {
+    if constant!(preempts_tracepoints) == 0 {
         return 0;
     }
-    let file = R::ptr(R::ptr(sk, constant(&offsets.sock_socket)), constant(&offsets.socket_file));
-    R::u64(R::ptr(file, constant(&offsets.file_inode)), constant(&offsets.inode_ino))
+    let file = R::ptr(R::ptr(sk, constant!(offsets.sock_socket)), constant!(offsets.socket_file));
+    R::u64(R::ptr(file, constant!(offsets.file_inode)), constant!(offsets.inode_ino))
 }
 
 #[inline(always)]
 pub(crate) fn nonblocking_file<R: Reader>(file: R::Ptr) -> u32 {
-    let flags = R::u32(file, constant(&config().offsets.file_flags));
+    let flags = R::u32(file, constant!(offsets.file_flags));
     if flags & NONBLOCK != 0 { CONNECT_NONBLOCKING } else { 0 }
 }
 
 /// The file of one of the current task's descriptors, if it is a socket's, and the socket.
 #[inline(always)]
 pub(crate) fn of_descriptor<R: Reader>(task: R::Ptr, descriptor: u32) -> Option<(R::Ptr, R::Ptr)> {
-    let offsets = &config().offsets;
-    let table = R::ptr(R::ptr(task, constant(&offsets.task_files)), constant(&offsets.files_fdt));
-    if descriptor >= R::u32(table, constant(&offsets.fdt_max)) {
+    let table = R::ptr(R::ptr(task, constant!(offsets.task_files)), constant!(offsets.files_fdt));
+    if descriptor >= R::u32(table, constant!(offsets.fdt_max)) {
         return None;
     }
     let file = open::file_of::<R>(task, descriptor);
-    let inode = R::ptr(file, constant(&offsets.file_inode));
-    if R::u16(inode, constant(&offsets.inode_mode)) & FILE_KIND != SOCKET_KIND {
+    let inode = R::ptr(file, constant!(offsets.file_inode));
+    if R::u16(inode, constant!(offsets.inode_mode)) & FILE_KIND != SOCKET_KIND {
         return None;
     }
-    let socket = R::u64(file, constant(&offsets.file_private));
-    let socket = R::object(socket, constant(&config().types.socket));
-    Some((file, R::ptr(socket, constant(&offsets.socket_sk))))
+    let socket = R::u64(file, constant!(offsets.file_private));
+    let socket = R::object(socket, constant!(types.socket));
+    Some((file, R::ptr(socket, constant!(offsets.socket_sk))))
 }

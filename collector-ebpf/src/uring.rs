@@ -3,8 +3,7 @@
 //! or the thread that polls its ring.
 
 use crate::raw::{
-    Kept, Number, Opened, Reader, RingOpen, config, constant, forget_name, keep_name, kept_name, now_ns,
-    probe_u64,
+    Kept, Number, Opened, Reader, RingOpen, constant, forget_name, keep_name, kept_name, now_ns, probe_u64,
 };
 use crate::{filter, log, open, syscall, task};
 use aya_ebpf::programs::RawTracePointContext;
@@ -22,8 +21,8 @@ const FILE_TAGS: u64 = 7;
 pub(crate) fn submitted<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let request = Request::<R>::at(ctx.arg(0));
     if request.opens() && filter::wanted::<R>() {
-        let filename = R::u64(request.command(), constant(&config().offsets.io_open_filename));
-        let name = probe_u64(filename.wrapping_add(u64::from(constant(&config().offsets.filename_name))));
+        let filename = R::u64(request.command(), constant!(offsets.io_open_filename));
+        let name = probe_u64(filename.wrapping_add(u64::from(constant!(offsets.filename_name))));
         keep_name(request.address(), name);
     }
     0
@@ -47,11 +46,10 @@ pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         }
         return 0;
     };
-    let offsets = &config().offsets;
     scratch.clear_text();
     scratch.record.header.ktime_ns = now_ns();
     scratch.record.header.missing = 0;
-    let result = R::u32(request.0, constant(&offsets.request_result)) as i32;
+    let result = R::u32(request.0, constant!(offsets.request_result)) as i32;
     scratch.record.result = result;
     scratch.record.flags = 0;
     scratch.record.mode = 0;
@@ -59,8 +57,8 @@ pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     // A request that the kernel could not even make sense of holds what an earlier one has left there.
     let made = name.is_some() || result >= 0;
     if made {
-        scratch.record.flags = R::u64(request.command(), constant(&offsets.io_open_flags));
-        scratch.record.mode = R::u64(request.command(), constant(&offsets.io_open_mode)) as u32;
+        scratch.record.flags = R::u64(request.command(), constant!(offsets.io_open_flags));
+        scratch.record.mode = R::u64(request.command(), constant!(offsets.io_open_mode)) as u32;
     } else {
         scratch.record.header.missing |= missing::OPEN_FLAGS;
     }
@@ -69,7 +67,7 @@ pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     }
     // In the order of the text, the path first.
     if result >= 0 {
-        let slot = R::u32(request.command(), constant(&offsets.io_open_slot));
+        let slot = R::u32(request.command(), constant!(offsets.io_open_slot));
         let file = if slot == 0 {
             open::file_of::<R>(task, result as u32)
         } else {
@@ -96,7 +94,7 @@ pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         scratch.record.header.missing |= missing::OPEN_REQUESTED;
     }
     forget_name(request.address());
-    if constant(&config().filters.prefixes_len) != 0 && !RingOpen::path_is_wanted(result < 0) {
+    if constant!(filters.prefixes_len) != 0 && !RingOpen::path_is_wanted(result < 0) {
         return 0;
     }
     let Some(number) = Number::take(Hook::UringOpen) else { return 0 };
@@ -116,7 +114,7 @@ struct Request<R: Reader>(R::Ptr);
 impl<R: Reader> Request<R> {
     #[inline(always)]
     fn at(address: u64) -> Self {
-        Self(R::object(address, constant(&config().types.request)))
+        Self(R::object(address, constant!(types.request)))
     }
 
     #[inline(always)]
@@ -126,30 +124,29 @@ impl<R: Reader> Request<R> {
 
     #[inline(always)]
     fn opens(self) -> bool {
-        let opcode = R::u8(self.0, constant(&config().offsets.request_opcode));
+        let opcode = R::u8(self.0, constant!(offsets.request_opcode));
         opcode == OPENS[0] || opcode == OPENS[1]
     }
 
     /// What it is to open (`struct io_open`).
     #[inline(always)]
     fn command(self) -> R::Ptr {
-        let at = self.address().wrapping_add(u64::from(constant(&config().offsets.request_command)));
-        R::object(at, constant(&config().types.io_open))
+        let at = self.address().wrapping_add(u64::from(constant!(offsets.request_command)));
+        R::object(at, constant!(types.io_open))
     }
 
     /// The file that was put into the ring's own table.
     #[inline(always)]
     fn direct_file(self, slot: u32, result: i32) -> R::Ptr {
-        let offsets = &config().offsets;
         let index = if slot == ANY_SLOT { result as u32 } else { slot.wrapping_sub(1) };
-        let ring = R::u64(self.0, constant(&offsets.request_ring));
-        let files = probe_u64(ring.wrapping_add(u64::from(constant(&offsets.ring_files))));
+        let ring = R::u64(self.0, constant!(offsets.request_ring));
+        let files = probe_u64(ring.wrapping_add(u64::from(constant!(offsets.ring_files))));
         let mut file = probe_u64(files.wrapping_add(u64::from(index) * 8));
-        let node_file = constant(&offsets.node_file);
+        let node_file = constant!(offsets.node_file);
         if node_file != Offsets::ABSENT {
             file = probe_u64(file.wrapping_add(u64::from(node_file)));
         }
-        R::object(file & !FILE_TAGS, constant(&config().types.file))
+        R::object(file & !FILE_TAGS, constant!(types.file))
     }
 }
 

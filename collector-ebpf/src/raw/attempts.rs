@@ -3,9 +3,9 @@
 //! An attempt has a slot of its own, if no other has it and the kernel has the instruction that takes one (which those
 //! with direct readers have): it is found by an index, and neither copied nor hashed. All others are kept in hash maps.
 
+use super::constant;
 use super::number::Number;
 use super::reader::Reader;
-use super::{config, constant};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use collector_common::{ConnectRecord, DropReason, Hook};
@@ -176,7 +176,7 @@ pub(crate) fn under_way<R: Reader>(sk: u64) -> Option<Attempt> {
 /// also one that a listener has made. Asked only where programs are skipped.
 #[inline(always)]
 pub(crate) fn is_of<R: Reader>(sk: u64, instance: u64) -> bool {
-    if constant(&config().preempts_tracepoints) == 0 {
+    if constant!(preempts_tracepoints) == 0 {
         return true;
     }
     let kept = if let Some(slot) = slot_had::<R>(sk) {

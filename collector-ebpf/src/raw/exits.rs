@@ -1,11 +1,11 @@
 //! Where a system call comes back: what it gave, what it was asked, and what its record is put together in.
 
+use super::constant;
 use super::number::{Guard, PreemptedGuard};
 use super::opens::{CallOpen, CompatOpen, Opened};
 use super::reader::Reader;
 use super::regs::Registers;
 use super::scratch::Emitted;
-use super::{config, constant};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 use collector_common::{ExecFailedRecord, Hook};
@@ -108,7 +108,7 @@ pub(crate) fn alone(gate: Hook, hook: Hook, program: impl FnOnce() -> u32) -> i3
 /// The same for the exit of a native call, whose program can be preempted since 7.0 alone.
 #[inline(always)]
 pub(crate) fn alone_where_preempted(gate: Hook, hook: Hook, program: impl FnOnce() -> u32) -> u32 {
-    let _guard = if constant(&config().preempts_tracepoints) == 0 {
+    let _guard = if constant!(preempts_tracepoints) == 0 {
         PreemptedGuard::none()
     } else if let Some(guard) = Guard::enter_preempted(gate, hook) {
         guard

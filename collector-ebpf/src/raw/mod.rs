@@ -7,6 +7,7 @@
 mod address;
 pub(crate) mod attempts;
 mod cgroup;
+mod constants;
 mod datagram;
 mod exits;
 mod followed;
@@ -21,6 +22,7 @@ mod scratch;
 pub(crate) use address::AddressScratch;
 pub(crate) use attempts::{Attempt, CALL_OVER};
 pub(crate) use cgroup::CgroupScratch;
+pub(crate) use constants::{constant, entry, filters, operand};
 pub(crate) use datagram::{Datagram, is_new_flow};
 pub(crate) use exits::{CallExit, alone, alone_where_preempted};
 pub(crate) use followed::{follow, is_followed, unfollow};
@@ -33,25 +35,6 @@ pub(crate) use regs::{Registers, is_compat};
 pub(crate) use scratch::{Emitted, Kept, NameOffsets, Pathed, Scratch};
 
 use aya_ebpf::helpers::generated as helper;
-use collector_common::Config;
-use core::ptr::read_volatile;
-
-/// The object's constants; userspace writes them before the load and freezes them.
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static CONFIG: Config = Config::NONE;
-
-/// The constants.
-pub(crate) fn config() -> &'static Config {
-    &CONFIG
-}
-
-/// One constant. The compiler must not believe the value in the object file.
-#[inline(always)]
-pub(crate) fn constant(value: &'static u32) -> u32 {
-    // SAFETY: a reference to a static u32 is readable and aligned.
-    unsafe { read_volatile(value) }
-}
 
 /// Process and thread id of the current task, of the initial pid namespace.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Numbers, and where they end: in a ring, or in a counter of losses.
 
-use super::{Reader, config, constant};
+use super::{Reader, constant};
 use aya_ebpf::btf_maps::{ArrayOfMaps, RingBuf};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::{btf_map, map};
@@ -245,7 +245,7 @@ fn rings(class: Class) -> &'static Rings {
 /// Whether the hook's events are for the collector itself, and nobody waits for them.
 #[inline(always)]
 pub(crate) fn is_quiet(hook: Hook) -> bool {
-    constant(&config().quiet_hooks) & (1 << hook as u32) != 0
+    constant!(quiet_hooks) & (1 << hook as u32) != 0
 }
 
 /// One forced wakeup when the reader has said that it sleeps, none otherwise: a wakeup costs 7 us.

@@ -1,7 +1,7 @@
 //! How kernel objects are read: by typed pointers, or by probe reads.
 
 use super::{
-    config, constant, current_cgroup_id, current_comm, current_ids, probe_u8, probe_u16, probe_u32, probe_u64,
+    constant, current_cgroup_id, current_comm, current_ids, probe_u8, probe_u16, probe_u32, probe_u64,
 };
 use aya_ebpf::helpers::generated as helper;
 use collector_common::Offsets;
@@ -77,25 +77,24 @@ impl Reader for Direct {
 
     #[inline(always)]
     fn current_ids() -> (u32, u32) {
-        let (task, offsets) = (Self::current(), &config().offsets);
-        (Self::u32(task, constant(&offsets.task_tgid)), Self::u32(task, constant(&offsets.task_pid)))
+        let task = Self::current();
+        (Self::u32(task, constant!(offsets.task_tgid)), Self::u32(task, constant!(offsets.task_pid)))
     }
 
     #[inline(always)]
     fn current_comm() -> [u64; 2] {
-        let comm = Self::within(Self::current(), constant(&config().offsets.task_comm));
+        let comm = Self::within(Self::current(), constant!(offsets.task_comm));
         [Self::u64(comm, 0), Self::u64(comm, 8)]
     }
 
     #[inline(always)]
     fn current_cgroup_id() -> u64 {
-        let offsets = &config().offsets;
-        let (node, id) = (constant(&offsets.cgroup_node), constant(&offsets.node_id));
+        let (node, id) = (constant!(offsets.cgroup_node), constant!(offsets.node_id));
         if node == Offsets::ABSENT || id == Offsets::ABSENT {
             return current_cgroup_id();
         }
-        let css_set = Self::ptr(Self::current(), constant(&offsets.task_cgroups));
-        let cgroup = Self::ptr(css_set, constant(&offsets.css_set_cgroup));
+        let css_set = Self::ptr(Self::current(), constant!(offsets.task_cgroups));
+        let cgroup = Self::ptr(css_set, constant!(offsets.css_set_cgroup));
         Self::u64(Self::ptr(cgroup, node), id)
     }
 

@@ -2,7 +2,7 @@
 //! its system call. They keep what was asked for until the call returns.
 
 use super::reader::Reader;
-use super::{config, constant, probe_u64};
+use super::{constant, probe_u64};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TracePointContext;
@@ -25,7 +25,7 @@ impl<R: Reader> Registers<R> {
     /// newer ones have other registers there.
     #[inline(always)]
     pub(crate) fn of_syscall(ctx: &TracePointContext) -> Self {
-        if R::DIRECT || constant(&config().task_regs_helper) != 0 {
+        if R::DIRECT || constant!(task_regs_helper) != 0 {
             return Self::of_current();
         }
         Self::native(R::at(probe_u64(ctx.as_ptr() as u64)))
@@ -35,14 +35,14 @@ impl<R: Reader> Registers<R> {
     /// another size than 16 KiB, what they give is not true: a caller that can, takes `of_syscall`.
     #[inline(always)]
     pub(crate) fn of_current() -> Self {
-        if R::DIRECT || constant(&config().task_regs_helper) != 0 {
+        if R::DIRECT || constant!(task_regs_helper) != 0 {
             // SAFETY: the helper has no preconditions.
             let task = unsafe { helper::bpf_get_current_task_btf() };
             // SAFETY: the helper takes the current task, and gives a pointer that the verifier has typed.
             return Self::native(R::typed(unsafe { helper::bpf_task_pt_regs(task as *mut _) }));
         }
-        let stack = R::u64(R::current(), constant(&config().offsets.task_stack));
-        Self::native(R::at(stack + STACK_BYTES - u64::from(constant(&config().regs_bytes))))
+        let stack = R::u64(R::current(), constant!(offsets.task_stack));
+        Self::native(R::at(stack + STACK_BYTES - u64::from(constant!(regs_bytes))))
     }
 
     /// Those of the 32-bit call that the current task is in. Its wrapper has them as its argument, but BTF does not always
@@ -59,41 +59,41 @@ impl<R: Reader> Registers<R> {
 
     /// An argument, by its place in a native and in a 32-bit call.
     #[inline(always)]
-    fn argument(self, native: &'static u32, compat: &'static u32) -> u64 {
+    fn argument(self, native: u32, compat: u32) -> u64 {
         if self.compat {
-            return u64::from(R::u32(self.at, constant(compat)));
+            return u64::from(R::u32(self.at, compat));
         }
-        R::u64(self.at, constant(native))
+        R::u64(self.at, native)
     }
 
     /// The first argument.
     #[inline(always)]
     pub(crate) fn arg0(self) -> u64 {
-        self.argument(&config().offsets.regs_arg0, &config().offsets.regs_compat0)
+        self.argument(constant!(offsets.regs_arg0), constant!(offsets.regs_compat0))
     }
 
     /// The second argument.
     #[inline(always)]
     pub(crate) fn arg1(self) -> u64 {
-        self.argument(&config().offsets.regs_arg1, &config().offsets.regs_compat1)
+        self.argument(constant!(offsets.regs_arg1), constant!(offsets.regs_compat1))
     }
 
     /// The third argument.
     #[inline(always)]
     pub(crate) fn arg2(self) -> u64 {
-        self.argument(&config().offsets.regs_arg2, &config().offsets.regs_arg2)
+        self.argument(constant!(offsets.regs_arg2), constant!(offsets.regs_arg2))
     }
 
     /// The fourth argument.
     #[inline(always)]
     pub(crate) fn arg3(self) -> u64 {
-        self.argument(&config().offsets.regs_arg3, &config().offsets.regs_arg1)
+        self.argument(constant!(offsets.regs_arg3), constant!(offsets.regs_arg1))
     }
 
     /// The system call's number, with the ABI's own bits in it (x32).
     #[inline(always)]
     pub(crate) fn number(self) -> u32 {
-        R::u32(self.at, constant(&config().offsets.regs_number))
+        R::u32(self.at, constant!(offsets.regs_number))
     }
 }
 
@@ -101,6 +101,6 @@ impl<R: Reader> Registers<R> {
 /// `syscalls`.
 #[inline(always)]
 pub(crate) fn is_compat<R: Reader>(task: R::Ptr) -> bool {
-    let offset = constant(&config().offsets.task_compat);
-    offset != Offsets::ABSENT && R::u32(task, offset) & constant(&config().compat_mask) != 0
+    let offset = constant!(offsets.task_compat);
+    offset != Offsets::ABSENT && R::u32(task, offset) & constant!(compat_mask) != 0
 }

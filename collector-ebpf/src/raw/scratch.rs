@@ -1,12 +1,12 @@
 //! Where a record and its text are put together: a per-CPU map value, too large for a stack. Each kind of record has one
 //! of its own, since what fills it must not be interrupted by what fills another.
 
+use super::constant;
 use super::exits::{CallExecFailed, CompatExecFailed};
 use super::iteration::Iteration;
 use super::number::Number;
 use super::opens::{CallOpen, CompatOpen, RingOpen};
 use super::reader::{Direct, Portable, Reader};
-use super::{config, constant};
 use crate::path;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
@@ -37,18 +37,17 @@ pub(crate) struct NameOffsets {
 impl NameOffsets {
     #[inline(always)]
     pub(crate) fn load() -> Self {
-        let offsets = &config().offsets;
         Self {
-            len: constant(&offsets.dentry_name_len),
-            inline: constant(&offsets.dentry_inline),
-            external: constant(&offsets.dentry_name),
+            len: constant!(offsets.dentry_name_len),
+            inline: constant!(offsets.dentry_inline),
+            external: constant!(offsets.dentry_name),
         }
     }
 
     /// The first 8 bytes of a name that the dentry holds itself.
     #[inline(always)]
     pub(crate) fn short<R: Reader>(&self, dentry: R::Ptr) -> Option<u64> {
-        let room = constant(&config().inline_name_words) * 8;
+        let room = constant!(inline_name_words) * 8;
         (R::u32(dentry, self.len) < room).then(|| R::u64(dentry, self.inline))
     }
 }
@@ -414,7 +413,7 @@ impl<K: Kept> Scratch<K> {
         // SAFETY: masked, the position and 256 bytes behind it lie within the text.
         let to = unsafe { (&raw mut self.text).cast::<u8>().add(at as usize) };
         // Read anew, so that the compiler makes no second loop for the other answer.
-        let inline_words = u64::from(constant(&config().inline_name_words));
+        let inline_words = u64::from(constant!(inline_name_words));
         // The kernel ends every name with a NUL of its own.
         if R::DIRECT && len < inline_words * 8 {
             let name = R::within(dentry, names.inline);

@@ -11,21 +11,24 @@ pub(super) const fn table() -> Arch {
         Arch {
             connect: 42,
             // `connect`, and `socketcall` through which older programs call it.
-            compat_connects: [362, 102],
+            compat_connect: 362,
+            compat_socketcall: 102,
             native_abi: ABI_X86_64 as u32,
             compat_abi: ABI_IA32 as u32,
         }
     } else if cfg!(target_arch = "aarch64") {
         Arch {
             connect: 203,
-            compat_connects: [283, NONE],
+            compat_connect: 283,
+            compat_socketcall: NONE,
             native_abi: ABI_AARCH64 as u32,
             compat_abi: ABI_AARCH32 as u32,
         }
     } else {
         Arch {
             connect: NONE,
-            compat_connects: [NONE; 2],
+            compat_connect: NONE,
+            compat_socketcall: NONE,
             native_abi: ABI_NONE as u32,
             compat_abi: ABI_NONE as u32,
         }

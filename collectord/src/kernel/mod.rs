@@ -3,6 +3,7 @@
 mod arch;
 mod blind;
 mod btf;
+mod constants;
 mod cpus;
 mod followed;
 mod kfunc;

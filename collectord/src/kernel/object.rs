@@ -8,7 +8,7 @@ use super::one_reader::{NoRings, OneReader};
 use super::program::{self, Functions, Link, Links, via};
 use super::refusal::Refusal;
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
-use super::{OBJECT, arch, followed, kfunc, wrappers};
+use super::{OBJECT, arch, constants, followed, kfunc, wrappers};
 use crate::privileges::missing_where_refused;
 use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
@@ -410,6 +410,8 @@ pub(super) fn load_object(
         arch: arch::table(),
     };
     let mut object = object_bytes(options)?;
+    let operands = constants::patch(&mut object, &config);
+    tracing::debug!(operands, "constants are operands of instructions");
     match layout.rdonly_cast {
         Some(id) => {
             let calls = kfunc::patch(&mut object, id);
@@ -428,7 +430,7 @@ pub(super) fn load_object(
         // Nothing is relocated by the loader: the layout is resolved above.
         .btf(None)
         .verifier_log_level(log_level)
-        .override_global("CONFIG", config.as_bytes(), true)
+        .override_global("FILTERS", config.filters.as_bytes(), true)
         .map_max_entries("COUNTERS", slots)
         .map_max_entries("PROCESS_RINGS", rings)
         .map_max_entries("NETWORK_RINGS", rings)
