@@ -1,5 +1,7 @@
 //! Every deadline, in one place. Deadlines only end what hangs; the few limits that are promises are named so.
 
+use anyhow::{Result, bail};
+use std::fmt::Debug;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -24,9 +26,27 @@ pub(crate) fn act() -> Duration {
     Duration::from_secs(60) * *SLACK
 }
 
+/// Holds a promise in time against the best of three tries: what else this machine does says nothing about the daemon.
+pub(crate) fn kept<T: PartialOrd + Debug>(promised: T, measure: impl Fn() -> Result<T>) -> Result<()> {
+    let mut measured = Vec::new();
+    for _ in 0..3 {
+        let value = measure()?;
+        if value <= promised {
+            return Ok(());
+        }
+        measured.push(value);
+    }
+    bail!("promised are {promised:?}, measured {measured:?}")
+}
+
 /// Promise: from SIGINT to the end of the daemon.
 pub(crate) fn promised_stop() -> Duration {
     Duration::from_millis(500) * *SLACK
+}
+
+/// Promise: from a hook that is taken off to the fault that tells it.
+pub(crate) fn promised_canary() -> Duration {
+    Duration::from_secs(10) * *SLACK
 }
 
 /// How long the idle daemon is watched.
