@@ -29,8 +29,9 @@ pub use record::{
     COOKIE_OWN, CgroupRecord, ConnectRecord, ExecFailedRecord, ExecRecord, ExitRecord, FAILED_ARG_BYTES_MAX,
     FAILED_ARGS_MAX, FAILED_ARGV_CUT, FORK_THREAD, ForkRecord, IP_BYTES, MissingField, NAME_BYTES_MAX,
     OPEN_CREATED, OPEN_DIRECT, OpenRecord, PATH_BYTES_MAX, PATH_RACED, PATH_STEPS_MAX, PATH_TRIES_MAX,
-    PATH_TRUNCATED, PATH_UNFINISHED, PATH_UNREACHABLE, PATH_WALKS_MAX, PathLen, RESULT_FAILED, RESULT_OK,
-    RESULT_PENDING, RESULT_UNSEEN, RecordHeader, RunningRecord, SOCKADDR_BYTES_MAX, TaskRecord, missing,
+    PATH_TRUNCATED, PATH_UNFINISHED, PATH_UNREACHABLE, PATH_WALKS_MAX, PathLen, RECORD_OWN, RESULT_FAILED,
+    RESULT_OK, RESULT_PENDING, RESULT_UNSEEN, RecordHeader, RunningRecord, SOCKADDR_BYTES_MAX, TaskRecord,
+    missing,
 };
 pub use slots::{DROP_REASONS, DropReason, StreamSlot};
 pub use table::{DecodeError, Record, RecordKind};

@@ -98,9 +98,12 @@ pub struct RecordHeader {
     pub hook: u16,
     /// The CPU the program ran on.
     pub cpu: u32,
-    /// Bits of [`missing`]: what could not be read.
+    /// Bits of [`missing`]: what could not be read; and [`RECORD_OWN`].
     pub missing: u32,
 }
+
+/// The bit of [`RecordHeader::missing`] that says whose the event is: a process's that the collector's canary started.
+pub const RECORD_OWN: u32 = 1 << 31;
 
 /// The process and thread at the hook. 112 bytes. Pids are those of the initial pid namespace.
 #[repr(C)]

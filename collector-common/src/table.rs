@@ -105,6 +105,11 @@ macro_rules! records {
                 } )* };
                 Ok((hook, record))
             }
+
+            /// What every record begins with.
+            pub const fn header(&self) -> &'a RecordHeader {
+                match self { $( Self::$kind(record, _) => &record.header, )* }
+            }
         }
     };
 }

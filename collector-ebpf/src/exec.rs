@@ -15,9 +15,7 @@ const CLOSING_FILES_MAX: u32 = 64;
 
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
-    if !filter::wanted::<R>() {
-        return 0;
-    }
+    let Some(own) = filter::wanted_process::<R>() else { return 0 };
     let Some(number) = Number::take(Hook::Exec) else { return 0 };
     let Some(scratch) = ExecRecord::scratch() else {
         number.drop(DropReason::NoScratch);
@@ -27,7 +25,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let task = R::current();
     scratch.clear_text();
     scratch.record.header.ktime_ns = now_ns();
-    scratch.record.header.missing = 0;
+    scratch.record.header.missing = own;
     scratch.record.old_tid = ctx.arg(1);
     scratch.record.reserved = 0;
     task::fill::<R>(&mut scratch.record.task, task);

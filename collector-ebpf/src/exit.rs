@@ -1,6 +1,6 @@
 //! `sched_process_exit(task[, group_dead])`: fires for every thread; a process ends once, with its last one.
 
-use crate::raw::{Number, Reader, constant, first_exit, now_ns, unfollow};
+use crate::raw::{Number, Reader, constant, first_exit, now_ns, set_canary_child, unfollow};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{ExitRecord, Hook, RecordKind};
@@ -18,8 +18,12 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     } else {
         R::u32(signal, constant!(offsets.signal_live)) == 0
     };
-    if !last || !filter::wanted::<R>() {
+    if !last {
         return 0;
+    }
+    let Some(own) = filter::wanted_process::<R>() else { return 0 };
+    if own != 0 {
+        set_canary_child(0);
     }
     if constant!(filters.follow) != 0 {
         unfollow(R::current_ids().0);
@@ -33,6 +37,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     }
     let Some(number) = Number::take(Hook::Exit) else { return 0 };
     record.header.ktime_ns = now_ns();
+    record.header.missing = own;
     task::fill_exe::<R>(&mut record.task, task);
     // What the parent's wait gives: the process's code if it ended as a whole, else its first thread's.
     record.status = if R::u32(signal, constant!(offsets.signal_flags)) & SIGNAL_GROUP_EXIT != 0 {

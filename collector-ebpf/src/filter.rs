@@ -1,9 +1,10 @@
 //! Which events are wanted. Runs first; what does not pass gets no number.
 
 use crate::raw::{
-    Portable, Reader, ancestor_cgroup_id, constant, current_comm, current_uid, entry, filters, is_followed,
+    Portable, Reader, ancestor_cgroup_id, canary_child, constant, current_comm, current_uid, entry, filters,
+    is_followed,
 };
-use collector_common::{CANARY_COMM, Offsets};
+use collector_common::{CANARY_COMM, Offsets, RECORD_OWN};
 
 /// Whether the current task's events are wanted.
 #[inline(always)]
@@ -12,6 +13,22 @@ pub(crate) fn wanted<R: Reader>() -> bool {
     if pid == constant!(self_pid) {
         return is_canary();
     }
+    pid != canary_child() && passes(pid)
+}
+
+/// The same for starts and ends of processes, with what marks the records of the one that the canary has started: no
+/// filter applies to it.
+#[inline(always)]
+pub(crate) fn wanted_process<R: Reader>() -> Option<u32> {
+    let pid = R::current_ids().0;
+    if pid == canary_child() {
+        return Some(RECORD_OWN);
+    }
+    (pid != constant!(self_pid) && passes(pid)).then_some(0)
+}
+
+#[inline(always)]
+fn passes(pid: u32) -> bool {
     let filters = filters();
     let pid_wanted = if constant!(filters.follow) != 0 {
         is_followed(pid)

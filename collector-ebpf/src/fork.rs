@@ -1,6 +1,6 @@
 //! `sched_process_fork(parent, child)`: a task was created and has not run yet.
 
-use crate::raw::{Number, Reader, constant, follow, is_followed, is_quiet, now_ns};
+use crate::raw::{Number, Reader, constant, follow, is_followed, is_quiet, now_ns, set_canary_child};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{DropReason, FORK_THREAD, ForkRecord, Hook, RecordKind};
@@ -22,6 +22,9 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     }
     if (thread && constant!(fork_threads) == 0) || !filter::wanted::<R>() {
         return 0;
+    }
+    if !thread && parent_pid == constant!(self_pid) {
+        set_canary_child(child_pid);
     }
     let Some(number) = Number::take(Hook::Fork) else { return 0 };
     let mut record = ForkRecord::default();

@@ -20,6 +20,7 @@ pub mod kernel;
 pub mod memlock;
 mod privileges;
 pub mod programs;
+mod raw_calls;
 pub mod snapshot;
 pub mod source;
 mod terminal;

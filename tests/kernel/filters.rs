@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::limits;
 use crate::process::Process;
 use crate::rig::{Act, Rig};
-use crate::watch::{Stream, Watch, watched};
+use crate::watch::{self, Stream, Watch};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -27,6 +27,11 @@ crate::tests![
     count_ends_after_exactly_that_many_events,
     duration_ends_the_watch,
 ];
+
+/// A watch without a canary, whose events have numbers and are not told.
+fn filtered<T>(rig: &Rig, args: &[&str], act: impl FnOnce() -> Result<T>) -> Result<(T, Stream)> {
+    watch::watched(rig, &[args, &["--canary", "off"]].concat(), act)
+}
 
 /// A filter in the kernel leaves no holes: without losses, each (cpu, stream) is numbered from 0 on.
 fn numbered_without_holes(stream: &Stream) -> Result<()> {
@@ -55,7 +60,7 @@ fn a_pid_filter_tells_that_process_alone(rig: &Rig) -> Result<()> {
         Process::start(&mut rig.actor_command(["gate", "--", &actor, "chain", &turns, "0"]), None)?;
     gate.line(limits::act())?.context("the actor waits at the gate")?;
     let pid = u64::from(gate.pid());
-    let (_, stream) = watched(rig, &["--pid", &pid.to_string()], || {
+    let (_, stream) = filtered(rig, &["--pid", &pid.to_string()], || {
         gate.tell(b"\n")?;
         Act::finish(gate)?;
         rig.act(["forks", "20"])
@@ -69,7 +74,7 @@ fn a_pid_filter_tells_that_process_alone(rig: &Rig) -> Result<()> {
 fn a_uid_filter_tells_that_user_alone(rig: &Rig) -> Result<()> {
     let actor = rig.actor();
     let actor = actor.to_string_lossy();
-    let (act, stream) = watched(rig, &["--uid", "23456"], || {
+    let (act, stream) = filtered(rig, &["--uid", "23456"], || {
         rig.act(["forks", "20"])?;
         rig.act(["uid", "23456", "--", &actor, "spawn", "10", &actor, "exit", "%"])
     })?;
@@ -82,7 +87,7 @@ fn a_uid_filter_tells_that_user_alone(rig: &Rig) -> Result<()> {
 
 fn a_comm_filter_tells_that_name_alone(rig: &Rig) -> Result<()> {
     let named = rig.copy(&rig.actor(), "wanted")?;
-    let (act, stream) = watched(rig, &["--comm", "wanted"], || {
+    let (act, stream) = filtered(rig, &["--comm", "wanted"], || {
         rig.act_os(&[&"spawn", &"10", &rig.actor(), &"exit", &"0"])?;
         rig.act_os(&[&"spawn", &"10", &named, &"exit", &"%"])
     })?;
@@ -95,7 +100,7 @@ fn a_comm_filter_tells_that_name_alone(rig: &Rig) -> Result<()> {
 
 fn a_repeated_filter_tells_either(rig: &Rig) -> Result<()> {
     let named = ["wanted-a", "wanted-b"].map(|name| rig.copy(&rig.actor(), name));
-    let (acts, stream) = watched(rig, &["--comm", "wanted-a", "--comm", "wanted-b"], || {
+    let (acts, stream) = filtered(rig, &["--comm", "wanted-a", "--comm", "wanted-b"], || {
         rig.act_os(&[&"spawn", &"5", &rig.actor(), &"exit", &"0"])?;
         named
             .into_iter()
@@ -113,7 +118,7 @@ fn a_repeated_filter_tells_either(rig: &Rig) -> Result<()> {
 fn filters_combine_with_and(rig: &Rig) -> Result<()> {
     let named = rig.copy(&rig.actor(), "wanted")?;
     let [actor, named] = [rig.actor(), named].map(|path| path.to_string_lossy().into_owned());
-    let (act, stream) = watched(rig, &["--comm", "wanted", "--uid", "23456"], || {
+    let (act, stream) = filtered(rig, &["--comm", "wanted", "--uid", "23456"], || {
         rig.act(["spawn", "5", &named, "exit", "0"])?;
         rig.act(["uid", "23456", "--", &actor, "spawn", "5", &actor, "exit", "0"])?;
         rig.act(["uid", "23456", "--", &actor, "spawn", "5", &named, "exit", "0"])
@@ -127,7 +132,7 @@ fn filters_combine_with_and(rig: &Rig) -> Result<()> {
 
 fn events_tells_only_the_kinds_asked_for(rig: &Rig) -> Result<()> {
     for kind in ["exec", "exit"] {
-        let (act, stream) = watched(rig, &["--events", kind], || {
+        let (act, stream) = filtered(rig, &["--events", kind], || {
             rig.act_os(&[&"spawn", &"10", &rig.actor(), &"exit", &"0"])
         })?;
         for child in act.children()? {
@@ -162,9 +167,7 @@ const SCRIPT: &str = "cd /etc; cat passwd >/dev/null; (cat /etc/passwd; exec cat
                       echo > /dev/null; /no/such/program; cat /proc/self/stat >/dev/null; true";
 
 fn shell(rig: &Rig, args: &[&str]) -> Result<Stream> {
-    // The canary's opens have numbers and are not told.
-    let args = [args, &["--canary", "off"]].concat();
-    let (_, stream) = watched(rig, &args, || {
+    let (_, stream) = filtered(rig, args, || {
         let status = Command::new("sh").args(["-c", SCRIPT]).stderr(Stdio::null()).status()?;
         ensure!(status.success(), "the shell ended with {status}");
         Ok(())
@@ -183,7 +186,7 @@ fn followed_processes_bring_their_descendants(rig: &Rig) -> Result<()> {
     gate.line(limits::act())?.context("the actor waits at the gate")?;
     let pid = u64::from(gate.pid());
     let args = ["--pid", &pid.to_string(), "--follow", "--events", "fork,exit"];
-    let (_, stream) = watched(rig, &args, || {
+    let (_, stream) = filtered(rig, &args, || {
         gate.tell(b"\n")?;
         Act::finish(gate)?;
         rig.act(["forks", "5"])
@@ -235,7 +238,7 @@ fn a_path_prefix_tells_first_names_of_any_length_apart(rig: &Rig) -> Result<()> 
     for readers in ["auto", "portable"] {
         for wanted in &directories {
             let args = ["--events", "open", "--pid", &own.to_string(), "--path-prefix", &wanted.0];
-            let (_, stream) = watched(rig, &[&args[..], &["--readers", readers]].concat(), || {
+            let (_, stream) = filtered(rig, &[&args[..], &["--readers", readers]].concat(), || {
                 for directory in &directories {
                     std::fs::File::create(format!("{}/file", directory.0))?;
                 }
@@ -281,7 +284,7 @@ fn a_cgroup_filter_holds_everything_below_it(rig: &Rig) -> Result<()> {
     // Its name begins with the other's.
     let beside = Group::new(&format!("{path}-beside"))?;
     for value in [path.clone(), parent.id()?.to_string()] {
-        let (acts, stream) = watched(rig, &["--cgroup", &value], || {
+        let (acts, stream) = filtered(rig, &["--cgroup", &value], || {
             let inside = [spawned_in(rig, &parent)?, spawned_in(rig, &below)?];
             spawned_in(rig, &beside)?;
             rig.act_os(&[&"spawn", &"1", &rig.actor(), &"exit", &"0"])?;

@@ -218,9 +218,12 @@ impl Stream {
         Ok(exit)
     }
 
-    /// The daemon never tells of itself.
+    /// The daemon never tells of itself, and not of what its canary starts.
     pub(crate) fn none_from_the_collector(&self) -> Result<()> {
-        let own = self.events().find(|event| event.pid() == self.pid);
+        let is_own = |event: &&Event| {
+            event.pid() == self.pid || event.number("process.ppid").is_ok_and(|ppid| ppid == self.pid)
+        };
+        let own = self.events().find(is_own);
         ensure!(own.is_none(), "the collector tells of itself: {own:?}");
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod address;
 pub(crate) mod attempts;
+mod canary;
 mod cgroup;
 mod constants;
 mod datagram;
@@ -21,6 +22,7 @@ mod scratch;
 
 pub(crate) use address::AddressScratch;
 pub(crate) use attempts::{Attempt, CALL_OVER};
+pub(crate) use canary::{canary_child, set_canary_child};
 pub(crate) use cgroup::CgroupScratch;
 pub(crate) use constants::{constant, entry, filters, operand};
 pub(crate) use datagram::{Datagram, is_new_flow};

@@ -1,8 +1,7 @@
 //! Events of the doctor's own making: what a child process does so that each class has something to tell. The child
 //! does it, since the collector never reports itself.
 
-use super::raw_calls;
-use crate::host;
+use crate::{host, raw_calls};
 use collector_common::Class;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, openat2};
@@ -17,6 +16,9 @@ use std::time::Duration;
 
 /// The hidden flag under which this program is its own helper.
 pub(super) const FLAG: &str = "--self-made-event";
+/// A file that is nowhere.
+#[cfg(target_arch = "x86_64")]
+const NO_FILE: &CStr = c"/proc/self/no-such-file";
 /// A program that is nowhere, for an exec that fails.
 const NO_PROGRAM: &str = "/proc/self/no-such-program";
 const NO_WORDS: &[&CStr] = &[];
@@ -53,11 +55,11 @@ fn ways(class: Class) -> &'static [(&'static str, Way)] {
             ("opening a file", open),
             ("opening a file that is not there", open_missing),
             ("opening a file by openat2", openat2_root),
-            ("opening a file by its handle", raw_calls::open_by_handle),
+            ("opening a file by its handle", open_by_handle),
             #[cfg(target_arch = "x86_64")]
-            ("opening a file by open", raw_calls::open),
+            ("opening a file by open", open_itself),
             #[cfg(target_arch = "x86_64")]
-            ("making a file by creat", raw_calls::creat),
+            ("making a file by creat", creat),
             #[cfg(target_arch = "x86_64")]
             ("opening files by 32-bit calls", bits32::opens),
         ],
@@ -167,6 +169,27 @@ fn openat2_root() -> io::Result<()> {
     openat2(AT_FDCWD, "/", how).map(drop).map_err(Into::into)
 }
 
+fn fails(outcome: Result<(), Errno>) -> io::Result<()> {
+    match outcome {
+        Err(_) => Ok(()),
+        Ok(()) => Err(io::Error::other("a call that should fail did not")),
+    }
+}
+
+fn open_by_handle() -> io::Result<()> {
+    fails(raw_calls::open_by_handle(OFlag::O_RDONLY))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn open_itself() -> io::Result<()> {
+    fails(raw_calls::open(NO_FILE, OFlag::O_RDONLY))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn creat() -> io::Result<()> {
+    fails(raw_calls::creat(NO_FILE))
+}
+
 /// The name of a cgroup of a helper's, which its parent looks for in events.
 pub(super) fn cgroup_name(helper: u32) -> String {
     format!("collectord-doctor-{helper}")
@@ -186,9 +209,9 @@ fn cgroup() -> io::Result<()> {
 
 #[cfg(target_arch = "x86_64")]
 mod bits32 {
+    use super::super::calls32::{self, Low};
     use super::*;
     use crate::kernel::Layout;
-    use raw_calls::calls32::{self, Low};
     use std::os::fd::AsFd;
 
     /// For kernels that have such calls: others would end the process.

@@ -2,9 +2,10 @@
 //! attached, and for each class an event of its own making has to come back through the rings.
 
 mod act;
+#[cfg(target_arch = "x86_64")]
+mod calls32;
 mod cure;
 mod prove;
-mod raw_calls;
 mod report;
 mod surroundings;
 mod text;

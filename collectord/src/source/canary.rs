@@ -1,5 +1,5 @@
-//! The canary: a thread of the daemon's own that now and then makes calls which change nothing, most of which fail. Each
-//! has to come back through its hook exactly once. None, and the hook is gone; two, and it is there twice, which the
+//! The canary: a thread of the daemon's own that now and then makes calls which change nothing, most of which fail, and
+//! starts a program that does nothing. Each has to come back through its hook exactly once. None, and the hook is gone; two, and it is there twice, which the
 //! numbering cannot see. The events end in the books as internal and are never told.
 
 use super::clock::boot_ns;
@@ -15,13 +15,19 @@ use calls::Calls;
 
 /// How often the canary flies if nobody says otherwise: with the time until the reader looks, and until skipped runs show,
 /// a fault is told within ten seconds.
-pub const CANARY_PERIOD: Duration = Duration::from_secs(7);
+pub const CANARY_PERIOD: Duration = Duration::from_secs(6);
 
 /// The hooks through which it comes. An attempt that is refused comes through that of its end, for which that of its begin
 /// must have been there.
-const HOOKS: [Hook; 8] = [
+const HOOKS: [Hook; 14] = [
+    Hook::Fork,
+    Hook::Exec,
+    Hook::Exit,
+    Hook::Open,
     Hook::Openat,
     Hook::Openat2,
+    Hook::Creat,
+    Hook::OpenByHandle,
     Hook::Execve,
     Hook::Execveat,
     Hook::ConnectExit,
@@ -120,7 +126,8 @@ impl Canary {
             .ok();
     }
 
-    /// Takes an event of this process: of its threads, the filters let only the canary's through.
+    /// Takes an event of this process, or of the one that the canary has started: of this one's threads, the filters let
+    /// only the canary's through.
     pub(crate) fn take(&mut self, hook: Hook, event: &KernelEvent) {
         let is_its_own = match &event.body {
             // A refused attempt comes through another hook, unless there was no way there.
@@ -195,8 +202,13 @@ fn fly(shared: &Shared, calls: &Calls, period: Duration, hooks: &[Hook]) {
         let mut flight = Flight { number, begun_ns: boot_ns(), ..Flight::default() };
         state.begun = flight;
         drop(state);
+        let mut has_run = None;
         for (at, hook) in HOOKS.into_iter().enumerate().filter(|(_, hook)| hooks.contains(hook)) {
-            flight.due[at] = calls.make(hook, number);
+            flight.due[at] = match hook {
+                // One program comes through all three.
+                Hook::Fork | Hook::Exec | Hook::Exit => *has_run.get_or_insert_with(|| calls.run_program()),
+                _ => calls.make(hook, number),
+            };
         }
         flight.returned_ns = boot_ns();
         state = shared.state();

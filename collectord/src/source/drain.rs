@@ -10,7 +10,7 @@ use super::numbering::{Gap, Numbering, UNEXPLAINED, WrongNumber};
 use super::order::{InOrder, Waiting};
 use crate::kernel::mapped::{MappedWords, Slots};
 use aya::maps::{MapData, RingBuf};
-use collector_common::{Class, DecodeError, Hook, Record};
+use collector_common::{Class, DecodeError, Hook, RECORD_OWN, Record};
 use collector_core::CollectionEvent;
 use collector_core::event::{ErrorCode, ErrorEvent, KernelEvent, LossEvent, LossGap};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -211,12 +211,12 @@ impl Reader {
                 // Before what becomes of it is counted: no counter may be ahead of the one before it.
                 add(&counters.read, 1);
                 match read_record(&bytes, converter, numbering, slots) {
-                    Ok((hook, mut event, gap)) => {
+                    Ok(Read { hook, mut event, gap, own }) => {
                         last_ns = event.ktime_ns;
                         for told in gap.iter().flat_map(|gap| told(*class, gap, converter)) {
                             order.push(last_ns, told);
                         }
-                        if event.process.pid == *self_pid {
+                        if own || event.process.pid == *self_pid {
                             event.internal = true;
                             if let Some(canary) = canary {
                                 canary.take(hook, &event);
@@ -354,13 +354,22 @@ enum RecordError {
     Hook(Hook),
 }
 
-/// The hook and the event of a record, and the gap that its number shows.
+/// What a record gives.
+struct Read {
+    hook: Hook,
+    event: Box<KernelEvent>,
+    /// What its number shows to be lost.
+    gap: Option<Gap>,
+    /// The canary has started its process.
+    own: bool,
+}
+
 fn read_record(
     bytes: &[u8],
     converter: &mut Converter,
     numbering: &mut Numbering,
     slots: &Slots,
-) -> Result<(Hook, Box<KernelEvent>, Option<Gap>), RecordError> {
+) -> Result<Read, RecordError> {
     let (hook, record) = Record::parse(bytes)?;
     let event = converter.event(hook, &record).ok_or(RecordError::Hook(hook))?;
     let cpu = event.cpu as usize;
@@ -368,7 +377,7 @@ fn read_record(
         return Err(RecordError::Cpu(event.cpu));
     }
     let gap = numbering.came(cpu, hook, event.seq, event.ktime_ns, || slots.read(cpu, hook as usize))?;
-    Ok((hook, event, gap))
+    Ok(Read { hook, event, gap, own: record.header().missing & RECORD_OWN != 0 })
 }
 
 /// What is told of a gap: the loss, and where no counter explains it, that the books do not balance.

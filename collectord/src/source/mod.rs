@@ -36,7 +36,8 @@ pub struct KernelSourceOptions {
     pub load: LoadOptions,
     /// The hooks whose events are told. Those that feed the process table are attached besides, and read for it only.
     pub told: Vec<Hook>,
-    /// How often a canary is sent through the hooks that it can come through; `None` for never.
+    /// How often a canary is sent through the hooks that it can come through; `None` for never. It makes system calls in a
+    /// thread of this process and starts `/usr/bin/true` as its child, for whose end it waits.
     pub canary: Option<Duration>,
 }
 

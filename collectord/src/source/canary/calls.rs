@@ -1,5 +1,6 @@
-//! The canary's calls. None changes anything, none can succeed with an effect, and none waits long.
+//! The canary's calls and its program. None changes anything, none can succeed with an effect, and none waits long.
 
+use crate::raw_calls;
 use collector_common::Hook;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, openat, openat2};
@@ -13,8 +14,10 @@ use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Longest wait for an attempt that nobody answers, because a firewall has swallowed it.
 const ATTEMPT_MS_MAX: i64 = 100;
@@ -25,11 +28,16 @@ pub(super) struct Calls {
     /// A folder that is not there, below which all its names are. It is relative: where path prefixes filter, such a name
     /// passes if it is not there.
     nowhere: PathBuf,
+    /// One that does nothing.
+    program: Option<&'static str>,
 }
 
 impl Calls {
     pub(super) fn new(now_ns: u64) -> Self {
-        Self { nowhere: PathBuf::from(format!(".collectord-canary-{}-{now_ns:x}", std::process::id())) }
+        Self {
+            nowhere: PathBuf::from(format!(".collectord-canary-{}-{now_ns:x}", std::process::id())),
+            program: ["/usr/bin/true", "/bin/true"].into_iter().find(|program| Path::new(program).is_file()),
+        }
     }
 
     /// Makes the call that comes through this hook. Returns whether its event is due: a machine can be without a loopback
@@ -40,6 +48,11 @@ impl Calls {
         match hook {
             // Meant to write, as `--writes` tells it.
             Hook::Openat => openat(AT_FDCWD, &path, OFlag::O_WRONLY, Mode::empty()).is_err(),
+            #[cfg(target_arch = "x86_64")]
+            Hook::Open => raw_calls::open(&name(path), OFlag::O_WRONLY).is_err(),
+            #[cfg(target_arch = "x86_64")]
+            Hook::Creat => raw_calls::creat(&name(path)).is_err(),
+            Hook::OpenByHandle => raw_calls::open_by_handle(OFlag::O_WRONLY).is_err(),
             Hook::Openat2 => openat2(AT_FDCWD, &path, OpenHow::new().flags(OFlag::O_WRONLY)).is_err(),
             // Without a name, which no program has: nobody can put one there.
             Hook::Execve => execve(c"", &self.argument(), &[] as &[CString]).is_err(),
@@ -54,9 +67,19 @@ impl Calls {
         }
     }
 
-    fn argument(&self) -> [CString; 1] {
-        [CString::new(self.nowhere.as_os_str().as_encoded_bytes()).unwrap_or_default()]
+    /// Starts a program that does nothing, and waits for its end; false where there is none. It comes through the hooks of
+    /// forks, execs and exits. Its input and output are this process's: others would have to be opened.
+    pub(super) fn run_program(&self) -> bool {
+        self.program.is_some_and(|program| Command::new(program).env_clear().status().is_ok())
     }
+
+    fn argument(&self) -> [CString; 1] {
+        [name(self.nowhere.clone())]
+    }
+}
+
+fn name(path: PathBuf) -> CString {
+    CString::new(path.into_os_string().into_vec()).unwrap_or_default()
 }
 
 /// Connects to a port that is taken and at which nobody listens.
@@ -83,9 +106,15 @@ mod tests {
     #[test]
     fn each_call_comes_out_as_it_should() {
         let calls = Calls::new(7);
-        let hooks = super::super::HOOKS.into_iter();
+        let is_a_call = |hook: &Hook| match hook {
+            Hook::Fork | Hook::Exec | Hook::Exit => false,
+            Hook::Open | Hook::Creat => cfg!(target_arch = "x86_64"),
+            _ => true,
+        };
+        let hooks: Vec<_> = super::super::HOOKS.into_iter().filter(is_a_call).collect();
         // IPv6 may be switched off here.
-        let due: Vec<_> = hooks.filter(|hook| *hook == Hook::SendMsg6 || calls.make(*hook, 1)).collect();
-        assert_eq!(due, super::super::HOOKS);
+        let due = hooks.iter().copied().filter(|hook| *hook == Hook::SendMsg6 || calls.make(*hook, 1));
+        assert_eq!(due.collect::<Vec<_>>(), hooks);
+        assert!(calls.run_program());
     }
 }

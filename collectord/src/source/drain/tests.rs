@@ -44,7 +44,21 @@ fn numbered(seq: u64, cpu: u32) -> Bytes {
 
 fn read(bytes: &Bytes, numbering: &mut Numbering, counters: &Counters) -> Result<Option<Gap>, String> {
     let read = read_record(bytes.get(), &mut converter(), numbering, &counters.slots());
-    read.map(|(_, _, gap)| gap).map_err(|error| error.to_string())
+    read.map(|read| read.gap).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_the_canary_has_started_is_its_own() {
+    let (counters, mut numbering) = (Counters::new(), Numbering::new(CPUS, 1));
+    counters.set(0, Hook::Exit, 2, 0);
+    for (seq, own) in [(0, true), (1, false)] {
+        let bytes = exit(|record| {
+            record.header.seq = seq;
+            record.header.missing = if own { RECORD_OWN } else { 0 };
+        });
+        let read = read_record(bytes.get(), &mut converter(), &mut numbering, &counters.slots());
+        assert_eq!(read.map(|read| read.own).ok(), Some(own));
+    }
 }
 
 #[test]
@@ -82,9 +96,8 @@ fn a_record_of_another_sources_hook_is_refused() {
     let mut foreign =
         Converter::new(vec![None; Hook::ALL.len()], Vec::new(), &collector_common::Offsets::NONE);
     let (counters, mut numbering) = (Counters::new(), Numbering::new(CPUS, 1));
-    let error =
-        read_record(numbered(0, 0).get(), &mut foreign, &mut numbering, &counters.slots()).unwrap_err();
-    assert!(matches!(error, RecordError::Hook(Hook::Exit)), "{error}");
+    let read = read_record(numbered(0, 0).get(), &mut foreign, &mut numbering, &counters.slots());
+    assert!(matches!(read, Err(RecordError::Hook(Hook::Exit))));
     assert!(numbering.is_settled(0, Hook::Exit, 0), "it takes no number of ours");
 }
 
