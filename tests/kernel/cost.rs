@@ -27,12 +27,23 @@ fn resident_kib(pid: u64) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
+/// What it is made of, in one line.
+fn memory(pid: u64) -> Result<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let lines = status.lines().filter(|line| line.starts_with("Rss") || line.starts_with("Threads"));
+    let huge = rollup.lines().filter(|line| line.starts_with("AnonHugePages"));
+    let words = lines.chain(huge).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    Ok(words.collect::<Vec<_>>().join(", "))
+}
+
 /// What a watch of every default class took while it was left alone.
 struct Idle {
     events: u64,
     /// Of one core.
     percent: f64,
     resident_kib: u64,
+    memory: String,
 }
 
 fn left_alone(rig: &Rig, args: &[&str]) -> Result<Idle> {
@@ -40,10 +51,11 @@ fn left_alone(rig: &Rig, args: &[&str]) -> Result<Idle> {
     let before = cpu_ticks(watch.pid())?;
     let events = watch.lines_within(limits::IDLE_WINDOW) as u64;
     let (after, resident_kib) = (cpu_ticks(watch.pid())?, resident_kib(watch.pid())?);
+    let memory = memory(watch.pid())?;
     watch.stop()?;
     // 100 ticks are a second.
     let percent = f64::from(u32::try_from(after - before)?) / limits::IDLE_WINDOW.as_secs_f64();
-    Ok(Idle { events, percent, resident_kib })
+    Ok(Idle { events, percent, resident_kib, memory })
 }
 
 fn an_idle_watch_costs_less_than_promised(rig: &Rig) -> Result<()> {
@@ -56,11 +68,11 @@ fn idle_percent(rig: &Rig) -> Result<f64> {
         // On a busy machine a watch is idle only if a filter leaves out what the others do.
         idle = left_alone(rig, &["--comm", "no-such-name"])?;
     }
-    let Idle { events, percent, resident_kib } = idle;
+    let Idle { events, percent, resident_kib, memory } = idle;
     ensure!(events <= limits::IDLE_EVENTS_MAX, "{events} events came through a filter that nothing passes");
     ensure!(
         resident_kib <= limits::IDLE_RESIDENT_KIB_MAX,
-        "{resident_kib} KiB are resident, promised are {}",
+        "{resident_kib} KiB are resident, promised are {}: {memory}",
         limits::IDLE_RESIDENT_KIB_MAX
     );
     Ok(percent)
