@@ -2,6 +2,7 @@
 //! frozen data. The verifier knows the values, so an unused filter costs nothing.
 
 use crate::offsets::Offsets;
+use crate::spans::Spans;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Most values of one filter.
@@ -132,6 +133,8 @@ pub struct Config {
     pub filters: Filters,
     /// Where the kernel keeps things.
     pub offsets: Offsets,
+    /// What of it is read at once.
+    pub spans: Spans,
     /// What the kernel's types are called.
     pub types: TypeIds,
     /// The collector's own process, never reported.
@@ -188,6 +191,7 @@ impl Config {
     pub const NONE: Self = Self {
         filters: Filters::NONE,
         offsets: Offsets::NONE,
+        spans: Spans::NONE,
         types: TypeIds {
             task: 0,
             bprm: 0,

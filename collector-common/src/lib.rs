@@ -15,6 +15,7 @@ mod hook;
 mod offsets;
 mod record;
 mod slots;
+mod spans;
 mod table;
 
 pub use config::{
@@ -34,4 +35,5 @@ pub use record::{
     missing,
 };
 pub use slots::{DROP_REASONS, DropReason, StreamSlot};
+pub use spans::{Span, Spans};
 pub use table::{DecodeError, Record, RecordKind};

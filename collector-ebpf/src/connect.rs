@@ -13,7 +13,7 @@
 //! loopback it always is), to `end`, which tells it as pending and then decided. Claims see to it that one of them does.
 
 use crate::raw::{
-    AddressScratch, Attempt, CALL_OVER, CallExit, Guard, Number, Reader, Registers, attempts, constant,
+    AddressScratch, Arguments, Attempt, CALL_OVER, CallExit, Guard, Number, Reader, Room, attempts, constant,
     current_ids, now_ns, user_u32,
 };
 use crate::sock::{self, AF_INET, AF_INET6};
@@ -22,7 +22,7 @@ use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{
     CONNECT_LATENCY, CONNECT_NATIVE, CONNECT_NONBLOCKING, CONNECT_TOLD, ConnectRecord, DropReason, Hook,
-    RESULT_FAILED, RESULT_OK, RESULT_PENDING, RecordKind, SOCKADDR_BYTES_MAX, missing,
+    RESULT_FAILED, RESULT_OK, RESULT_PENDING, RecordKind, SOCKADDR_BYTES_MAX, Spans, missing,
 };
 
 const TCP_ESTABLISHED: u32 = 1;
@@ -69,7 +69,7 @@ pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     // Until it is decided, when the latency is known.
     record.latency_ns = sock::instance::<R>(sk);
     record.text_len = 0;
-    task::fill::<R>(&mut record.task, task);
+    task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
     task::fill_exe::<R>(&mut record.task, task);
     sock::fill_kind::<R>(record, sk);
     record.abi = caller.abi;
@@ -214,7 +214,7 @@ pub(crate) fn socketcall<R: Reader, E: CallExit>(ctx: &E) -> u32 {
 fn returned<R: Reader, E: CallExit>(
     ctx: &E,
     hook: Hook,
-    asked: impl FnOnce(Registers<R>) -> Option<Asked>,
+    asked: impl FnOnce(Arguments<'_, R>) -> Option<Asked>,
 ) -> u32 {
     let returned = ctx.result();
     let error = if returned < 0 { returned.wrapping_neg() as u32 } else { 0 };
@@ -223,7 +223,11 @@ fn returned<R: Reader, E: CallExit>(
         return 0;
     }
     let task = R::current();
-    let Some((descriptor, address, address_len)) = asked(ctx.registers()) else { return 0 };
+    let Some((descriptor, address, address_len)) =
+        asked(ctx.registers().arguments(&mut Room::<{ Spans::ARGUMENT_WORDS }>::new()))
+    else {
+        return 0;
+    };
     let Some((file, sk)) = sock::of_descriptor::<R>(task, descriptor) else { return 0 };
     let Some(scratch) = AddressScratch::get(E::COMPAT) else { return 0 };
     sock::fill_kind::<R>(&mut scratch.record, sk);
@@ -279,7 +283,7 @@ fn returned<R: Reader, E: CallExit>(
     let record = &mut scratch.record;
     record.header.ktime_ns = ktime_ns;
     record.header.missing = 0;
-    task::fill::<R>(&mut record.task, task);
+    task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
     task::fill_exe::<R>(&mut record.task, task);
     record.abi = if E::COMPAT { constant!(arch.compat_abi) } else { constant!(arch.native_abi) } as u16;
     record.cookie = cookie;

@@ -2,11 +2,13 @@
 //! address that one datagram is sent with (`sendmsg4`, `sendmsg6`), and the address that a socket is connected to
 //! (`connect4`, `connect6`) where no system call's exit tells that.
 
-use crate::raw::{Datagram, Number, Reader, is_new_flow, now_ns};
+use crate::raw::{Datagram, Number, Reader, Room, is_new_flow, now_ns};
 use crate::syscall::{Call, Caller};
 use crate::{filter, syscall, task};
 use aya_ebpf::programs::SockAddrContext;
-use collector_common::{CONNECT_LOCAL, CONNECT_REMOTE, ConnectRecord, Hook, RESULT_UNSEEN, RecordKind};
+use collector_common::{
+    CONNECT_LOCAL, CONNECT_REMOTE, ConnectRecord, Hook, RESULT_UNSEEN, RecordKind, Spans,
+};
 
 /// What the hook returns so that the call goes on.
 const ALLOW: i32 = 1;
@@ -54,7 +56,7 @@ fn tell<R: Reader, const V6: bool>(datagram: &Datagram<'_, V6>, hook: Hook, task
     record.remote_port = datagram.remote_port();
     let Some(number) = Number::take_preempted::<R>(hook) else { return };
     record.header.ktime_ns = now_ns();
-    task::fill::<R>(&mut record.task, task);
+    task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
     task::fill_exe::<R>(&mut record.task, task);
     record.abi = caller.abi;
     datagram.fill_local(&mut record);

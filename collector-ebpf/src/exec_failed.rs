@@ -20,7 +20,7 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
         number.drop(DropReason::NoScratch);
         return 0;
     };
-    let registers = ctx.registers::<R>();
+    let registers = ctx.registers::<R>().arguments(&mut scratch.room);
     let (name, argv) = match hook {
         Hook::Execveat | Hook::Ia32Execveat => (registers.arg1(), registers.arg2()),
         _ => (registers.arg0(), registers.arg1()),
@@ -31,7 +31,7 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
     scratch.record.header.missing = 0;
     scratch.record.errno = result.wrapping_neg() as u32;
     scratch.record.flags = 0;
-    task::fill::<R>(&mut scratch.record.task, task);
+    task::fill::<R, _>(&mut scratch.record.task, task, &mut scratch.room);
     task::fill_exe::<R>(&mut scratch.record.task, task);
     scratch.record.filename_len = scratch.push_user_str::<PATH_BYTES_MAX>(name);
     if scratch.record.filename_len == 0 {

@@ -1,9 +1,9 @@
 //! `sched_process_exit(task[, group_dead])`: fires for every thread; a process ends once, with its last one.
 
-use crate::raw::{Number, Reader, constant, first_exit, now_ns, set_canary_child, unfollow};
+use crate::raw::{Number, Reader, Room, constant, first_exit, now_ns, set_canary_child, unfollow};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
-use collector_common::{ExitRecord, Hook, RecordKind};
+use collector_common::{ExitRecord, Hook, RecordKind, Spans};
 
 /// `SIGNAL_GROUP_EXIT`: the process ended as a whole, and `group_exit_code` says how.
 const SIGNAL_GROUP_EXIT: u32 = 4;
@@ -29,7 +29,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         unfollow(R::current_ids().0);
     }
     let mut record = ExitRecord::default();
-    task::fill::<R>(&mut record.task, task);
+    task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
     // Threads that end at once can each find themselves the last, where the tracepoint does not say; one of them tells.
     // How many threads are left decides nothing: the others may be gone by now.
     if !told && !first_exit(record.task.pid, record.task.start_ns) {

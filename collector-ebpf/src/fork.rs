@@ -1,9 +1,9 @@
 //! `sched_process_fork(parent, child)`: a task was created and has not run yet.
 
-use crate::raw::{Number, Reader, constant, follow, is_followed, is_quiet, now_ns, set_canary_child};
+use crate::raw::{Number, Reader, Room, constant, follow, is_followed, is_quiet, now_ns, set_canary_child};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
-use collector_common::{DropReason, FORK_THREAD, ForkRecord, Hook, RecordKind};
+use collector_common::{DropReason, FORK_THREAD, ForkRecord, Hook, RecordKind, Spans};
 
 #[inline(always)]
 pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
@@ -34,7 +34,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         // Read for the process table only. The rest lies in a dozen cache lines that nothing else needs now.
         task::fill_key::<R>(&mut record.task, task);
     } else {
-        task::fill::<R>(&mut record.task, task);
+        task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
         task::fill_exe::<R>(&mut record.task, task);
     }
     record.child_pid = child_pid;

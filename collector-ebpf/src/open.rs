@@ -2,9 +2,12 @@
 //! the descriptor's file, what was asked for from the registers with which the task entered, which hold it until the call
 //! returns.
 
-use crate::raw::{CallExit, Kept, Number, Opened, Reader, Registers, Scratch, constant, now_ns, user_u64};
+use crate::raw::{
+    CallExit, Fields as _, Kept, Number, Opened, Reader, Registers, Room, Scratch, constant, now_ns, span,
+    user_u64,
+};
 use crate::{filter, log, path, task};
-use collector_common::{DropReason, Hook, OPEN_CREATED, PATH_BYTES_MAX, PathLen, missing};
+use collector_common::{DropReason, Hook, OPEN_CREATED, PATH_BYTES_MAX, PathLen, Spans, missing};
 
 /// The kernel's own mark on a file that the call made (`FMODE_CREATED`).
 const FMODE_CREATED: u32 = 0x10_0000;
@@ -58,7 +61,7 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
         return 0;
     }
     let Some(number) = Number::take(hook) else { return 0 };
-    task::fill::<R>(&mut scratch.record.task, task);
+    task::fill::<R, _>(&mut scratch.record.task, task, &mut scratch.room);
     // The process table has it, and an open is told often.
     scratch.record.task.exe_ino = 0;
     scratch.record.task.exe_dev = 0;
@@ -70,6 +73,7 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
 /// Flags and mode as requested; the address of the name.
 #[inline(always)]
 fn fill_request<R: Reader, K: Opened>(scratch: &mut Scratch<K>, registers: Registers<R>, hook: Hook) -> u64 {
+    let registers = registers.arguments(&mut scratch.room);
     let (name, flags, mode) = match hook {
         Hook::Open | Hook::Ia32Open => (registers.arg0(), registers.arg1(), registers.arg2()),
         Hook::Creat | Hook::Ia32Creat => (registers.arg0(), CREAT_FLAGS, registers.arg1()),
@@ -120,19 +124,23 @@ pub(crate) fn may_be_wanted<R: Reader, K: Opened>(scratch: &mut Scratch<K>, file
 /// The opened file.
 #[inline(always)]
 pub(crate) fn fill_file<R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: R::Ptr) {
-    let inode = R::ptr(file, constant!(offsets.file_inode));
-    let created = R::u32(file, constant!(offsets.file_mode)) & FMODE_CREATED != 0;
+    let fields = R::span(file, span!(file), &mut scratch.room);
+    let inode = fields.ptr(constant!(offsets.file_inode));
+    let created = fields.u32(constant!(offsets.file_mode)) & FMODE_CREATED != 0;
     scratch.record.state = if created { OPEN_CREATED } else { 0 };
-    scratch.record.ino = R::u64(inode, constant!(offsets.inode_ino));
-    scratch.record.dev = R::u32(R::ptr(inode, constant!(offsets.inode_sb)), constant!(offsets.sb_dev));
-    let dentry = R::ptr(file, constant!(offsets.file_dentry));
+    let mut room = Room::<{ Spans::INODE_WORDS }>::new();
+    let inode = R::span(inode, span!(inode), &mut room);
+    scratch.record.ino = inode.u64(constant!(offsets.inode_ino));
+    scratch.record.dev = R::u32(inode.ptr(constant!(offsets.inode_sb)), constant!(offsets.sb_dev));
+    let dentry = fields.ptr(constant!(offsets.file_dentry));
     if R::address(dentry) == 0 {
         // Another thread has closed the descriptor already.
         scratch.record.header.missing |= missing::OPEN_PATH;
         scratch.record.path = NO_PATH;
         return;
     }
-    scratch.record.path = path::append::<R, _>(scratch, R::ptr(file, constant!(offsets.file_mnt)), dentry);
+    let mnt = fields.ptr(constant!(offsets.file_mnt));
+    scratch.record.path = path::append::<R, _>(scratch, mnt, dentry);
 }
 
 const NO_PATH: PathLen = PathLen { len: 0, total: 0, flags: 0 };

@@ -5,14 +5,20 @@
 //! counter, and to look at the counters once more. If they are the same, nothing on the way changed between the two
 //! looks, and so the path was as it is told when the first walk ended.
 
-use crate::raw::{NameOffsets, Pathed, Reader, Scratch, constant};
+use crate::raw::{Fields as _, NameOffsets, Pathed, Reader, Room, Scratch, constant, span};
 use collector_common::{
     PATH_BYTES_MAX, PATH_RACED, PATH_STEPS_MAX, PATH_TRIES_MAX, PATH_TRUNCATED, PATH_UNFINISHED,
-    PATH_UNREACHABLE, PATH_WALKS_MAX, PathLen,
+    PATH_UNREACHABLE, PATH_WALKS_MAX, PathLen, Spans,
 };
 
 /// What a walk's trace is multiplied with at each step: odd, and without a pattern.
 const TRACE_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Room for a dentry from its counter to behind the name that it holds itself.
+type DentryRoom = Room<{ Spans::NAME_WORDS }>;
+/// Room for one from its counter to the directory above.
+type LookRoom = Room<{ Spans::LOOK_WORDS }>;
+/// Room for a mount from the one it is mounted on to its root.
+type MountRoom = Room<{ Spans::MOUNT_WORDS }>;
 
 /// Appends the path to the scratch's text.
 #[inline(always)]
@@ -105,8 +111,10 @@ pub(crate) fn steps<R: Reader, K: Pathed>(names: bool) -> u32 {
     let mut walk = Walk::<R>::at(scratch.path_at(), scratch.path_trace());
     let flags = if names { walk.names(scratch) } else { walk.counters(scratch) };
     scratch.set_path_trace(walk.trace);
-    scratch
-        .set_path_at(R::address(walk.mount).wrapping_add(u64::from(walk.mount_mnt)), R::address(walk.dentry));
+    scratch.set_path_at(
+        R::address(walk.mount).wrapping_add(u64::from(constant!(offsets.mount_mnt))),
+        R::address(walk.dentry),
+    );
     flags
 }
 
@@ -114,35 +122,87 @@ pub(crate) fn steps<R: Reader, K: Pathed>(names: bool) -> u32 {
 /// step: positions and the trace are numbers of which it knows nothing from the begin on.
 struct Walk<R: Reader> {
     mount: R::Ptr,
-    dentry: R::Ptr,
+    /// Root of the mount.
     root: R::Ptr,
+    /// The mount it is mounted on, and where: for probe reads, which take all three at once.
+    mounted: (R::Ptr, R::Ptr),
+    dentry: R::Ptr,
     /// What it has seen, in one number.
     trace: u64,
-    dentry_parent: u32,
-    dentry_seq: u32,
-    mount_mnt: u32,
-    mount_root: u32,
-    mount_parent: u32,
-    mount_mountpoint: u32,
+    dentries: DentryOffsets,
+    mounts: MountOffsets,
+}
+
+/// What each step needs. Typed readers keep it, and probe reads, whose registers are few, have it anew each time.
+#[derive(Clone, Copy)]
+struct DentryOffsets {
+    parent: u32,
+    seq: u32,
+}
+
+impl DentryOffsets {
+    #[inline(always)]
+    fn load() -> Self {
+        Self { parent: constant!(offsets.dentry_parent), seq: constant!(offsets.dentry_seq) }
+    }
+}
+
+/// The same, where a mount's root is reached.
+#[derive(Clone, Copy)]
+struct MountOffsets {
+    root: u32,
+    parent: u32,
+    mountpoint: u32,
+}
+
+impl MountOffsets {
+    #[inline(always)]
+    fn load() -> Self {
+        Self {
+            root: constant!(offsets.mount_mnt) + constant!(offsets.vfsmount_root),
+            parent: constant!(offsets.mount_parent),
+            mountpoint: constant!(offsets.mount_mountpoint),
+        }
+    }
 }
 
 impl<R: Reader> Walk<R> {
     #[inline(always)]
     fn at((vfsmount, dentry): (u64, u64), trace: u64) -> Self {
-        let mount_mnt = constant!(offsets.mount_mnt);
-        let mount_root = mount_mnt + constant!(offsets.vfsmount_root);
-        let mount = R::object(vfsmount.wrapping_sub(u64::from(mount_mnt)), constant!(types.mount));
-        Self {
+        let mount = vfsmount.wrapping_sub(u64::from(constant!(offsets.mount_mnt)));
+        let mount = R::object(mount, constant!(types.mount));
+        let mut walk = Self {
             mount,
+            root: mount,
+            mounted: (mount, mount),
             dentry: R::object(dentry, constant!(types.dentry)),
-            root: R::ptr(mount, mount_root),
             trace,
-            dentry_parent: constant!(offsets.dentry_parent),
-            dentry_seq: constant!(offsets.dentry_seq),
-            mount_mnt,
-            mount_root,
-            mount_parent: constant!(offsets.mount_parent),
-            mount_mountpoint: constant!(offsets.mount_mountpoint),
+            dentries: DentryOffsets::load(),
+            mounts: MountOffsets::load(),
+        };
+        walk.enter(mount);
+        walk
+    }
+
+    #[inline(always)]
+    fn dentries(&self) -> DentryOffsets {
+        if R::DIRECT { self.dentries } else { DentryOffsets::load() }
+    }
+
+    #[inline(always)]
+    fn mounts(&self) -> MountOffsets {
+        if R::DIRECT { self.mounts } else { MountOffsets::load() }
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, mount: R::Ptr) {
+        let offsets = self.mounts();
+        let mut room = MountRoom::new();
+        let fields = R::span(mount, span!(mount), &mut room);
+        self.mount = mount;
+        self.root = fields.ptr(offsets.root);
+        if !R::DIRECT {
+            self.mounted = (fields.ptr(offsets.parent), fields.ptr(offsets.mountpoint));
         }
     }
 
@@ -160,12 +220,15 @@ impl<R: Reader> Walk<R> {
                 flags = 0;
                 break;
             }
-            // The counter before what it counts, and in the second walk behind it.
-            let head = R::head(self.dentry);
+            // The counter before what it counts, and in the second walk behind it or with it.
+            let names = names.at_hand::<R>();
+            let offsets = self.dentries();
+            let mut room = DentryRoom::new();
+            let dentry = R::span(self.dentry, span!(name), &mut room);
             // Odd while it changes; the second walk cannot find it as it was before.
-            self.saw(u64::from(R::head_u32(&head, self.dentry_seq) & !1));
-            let parent = R::head_ptr(&head, self.dentry_parent);
-            scratch.push_name::<R>(self.dentry, &head, &names, &mut end);
+            self.saw(u64::from(dentry.u32(offsets.seq) & !1));
+            let parent = dentry.ptr(offsets.parent);
+            scratch.push_name::<R>(&dentry, &names, &mut end);
             if self.is_above(parent) {
                 flags = PATH_UNREACHABLE;
                 break;
@@ -188,10 +251,12 @@ impl<R: Reader> Walk<R> {
                 return names.short::<R>(last);
             }
             // In the order of `names`.
-            let head = R::head(self.dentry);
-            self.saw(u64::from(R::head_u32(&head, self.dentry_seq) & !1));
+            let offsets = self.dentries();
+            let mut room = LookRoom::new();
+            let dentry = R::span(self.dentry, span!(look), &mut room);
+            self.saw(u64::from(dentry.u32(offsets.seq) & !1));
             last = self.dentry;
-            if self.is_above(R::head_ptr(&head, self.dentry_parent)) {
+            if self.is_above(dentry.ptr(offsets.parent)) {
                 return None;
             }
         }
@@ -208,8 +273,11 @@ impl<R: Reader> Walk<R> {
                 }
                 return 0;
             }
-            let parent = R::ptr(self.dentry, self.dentry_parent);
-            self.saw(u64::from(R::u32(self.dentry, self.dentry_seq)));
+            let offsets = self.dentries();
+            let mut room = LookRoom::new();
+            let dentry = R::span(self.dentry, span!(look), &mut room);
+            let parent = dentry.ptr(offsets.parent);
+            self.saw(u64::from(dentry.u32(offsets.seq)));
             if self.is_above(parent) {
                 return PATH_UNREACHABLE;
             }
@@ -220,15 +288,15 @@ impl<R: Reader> Walk<R> {
     /// From a mount's root to where it is mounted; false at the root of all.
     #[inline(always)]
     fn cross<K: Pathed>(&mut self, scratch: &mut Scratch<K>) -> bool {
-        let parent = R::ptr(self.mount, self.mount_parent);
+        let (parent, mountpoint) = self.mounted;
+        let parent = if R::DIRECT { R::ptr(self.mount, self.mounts.parent) } else { parent };
         if R::same(parent, self.mount) {
             return false;
         }
-        self.dentry = R::ptr(self.mount, self.mount_mountpoint);
+        self.dentry = if R::DIRECT { R::ptr(self.mount, self.mounts.mountpoint) } else { mountpoint };
         // Mounts count nothing.
         self.saw(scratch.number_of(R::address(self.dentry)));
-        self.mount = parent;
-        self.root = R::ptr(parent, self.mount_root);
+        self.enter(parent);
         true
     }
 
@@ -236,6 +304,10 @@ impl<R: Reader> Walk<R> {
     /// detached mount has left.
     #[inline(always)]
     fn is_above(&mut self, parent: R::Ptr) -> bool {
+        if !R::DIRECT {
+            // A probe read takes the counter first, in the second walk too: only the same directory counts there.
+            self.saw(R::address(parent));
+        }
         let ends = R::same(parent, self.dentry);
         self.dentry = parent;
         ends

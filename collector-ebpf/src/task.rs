@@ -1,21 +1,19 @@
 //! The process and thread at the hook.
 
-use crate::raw::{Reader, constant, probe_u32, probe_u64};
-use collector_common::{Offsets, TaskRecord};
+use crate::raw::{Fields as _, Reader, Room, constant, probe_u32, probe_u64, span};
+use collector_common::{Offsets, Spans, TaskRecord};
 
 /// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`).
 const PID_NS_LEVEL_MAX: u32 = 32;
+/// Number of the initial pid namespace (`PROC_PID_INIT_INO`).
+const PID_NS_INITIAL: u32 = 0xefff_fffc;
 /// What the kernel has for a login uid or session that is not set.
 const NOT_SET: u32 = u32::MAX;
 
 /// Fills what the process table lives on: which process it is, whose child, and its name.
 #[inline(always)]
 pub(crate) fn fill_key<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
-    let (pid, tid) = R::current_ids();
-    record.pid = pid;
-    record.tid = tid;
-    record.comm = R::current_comm();
-    fill_descent::<R>(record, task);
+    fill_current::<R, _>(record, task, &mut Room::<{ Spans::FAMILY_WORDS }>::new());
 }
 
 /// The same for a task that is not the current one.
@@ -25,38 +23,66 @@ pub(crate) fn fill_key_of_other<R: Reader>(record: &mut TaskRecord, task: R::Ptr
     record.pid = R::u32(task, constant!(offsets.task_tgid));
     record.tid = R::u32(task, constant!(offsets.task_pid));
     record.comm = [R::u64(task, comm), R::u64(task, comm + 8)];
-    fill_descent::<R>(record, task);
+    fill_descent::<R, _>(record, task, &mut Room::<{ Spans::FAMILY_WORDS }>::new());
+}
+
+/// Leader and, if that is the task itself, pid.
+#[inline(always)]
+fn fill_current<R: Reader, const WORDS: usize>(
+    record: &mut TaskRecord,
+    task: R::Ptr,
+    room: &mut Room<WORDS>,
+) -> (R::Ptr, R::Ptr) {
+    let (pid, tid) = R::current_ids();
+    record.pid = pid;
+    record.tid = tid;
+    record.comm = R::current_comm();
+    fill_descent::<R, WORDS>(record, task, room)
 }
 
 #[inline(always)]
-fn fill_descent<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
-    let leader = R::ptr(task, constant!(offsets.task_group_leader));
+fn fill_descent<R: Reader, const WORDS: usize>(
+    record: &mut TaskRecord,
+    task: R::Ptr,
+    room: &mut Room<WORDS>,
+) -> (R::Ptr, R::Ptr) {
+    let own = R::span(task, span!(family), room);
+    let leader = own.ptr(constant!(offsets.task_group_leader));
     record.start_ns = R::u64(leader, constant!(offsets.task_start_boottime));
-    record.ppid = R::u32(R::ptr(task, constant!(offsets.task_real_parent)), constant!(offsets.task_tgid));
+    record.ppid = R::u32(own.ptr(constant!(offsets.task_real_parent)), constant!(offsets.task_tgid));
+    (leader, if R::DIRECT { leader } else { own.ptr(constant!(offsets.task_thread_pid)) })
 }
 
 /// Fills everything but the running file.
 #[inline(always)]
-pub(crate) fn fill<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
-    fill_key::<R>(record, task);
-    let leader = R::ptr(task, constant!(offsets.task_group_leader));
-    let cred = R::ptr(task, constant!(offsets.task_cred));
+pub(crate) fn fill<R: Reader, const WORDS: usize>(
+    record: &mut TaskRecord,
+    task: R::Ptr,
+    room: &mut Room<WORDS>,
+) {
+    let (leader, pid) = fill_current::<R, WORDS>(record, task, room);
+    let own = R::span(task, span!(own), room);
+    let cred = own.ptr(constant!(offsets.task_cred));
+    record.loginuid = optional::<R>(&own, constant!(offsets.task_loginuid));
+    record.session = optional::<R>(&own, constant!(offsets.task_sessionid));
+    let nsproxy = own.ptr(constant!(offsets.task_nsproxy));
     record.cgroup_id = R::current_cgroup_id();
-    record.cap_effective = R::u64(cred, constant!(offsets.cred_cap_effective));
-    record.ruid = R::u32(cred, constant!(offsets.cred_uid));
-    record.euid = R::u32(cred, constant!(offsets.cred_euid));
-    record.rgid = R::u32(cred, constant!(offsets.cred_gid));
-    record.egid = R::u32(cred, constant!(offsets.cred_egid));
-    record.loginuid = optional::<R>(task, constant!(offsets.task_loginuid));
-    record.session = optional::<R>(task, constant!(offsets.task_sessionid));
-    let user_ns = R::ptr(cred, constant!(offsets.cred_user_ns));
+    let cred = R::span(cred, span!(cred), room);
+    record.cap_effective = cred.pair(constant!(offsets.cred_cap_effective));
+    record.ruid = cred.u32(constant!(offsets.cred_uid));
+    record.euid = cred.u32(constant!(offsets.cred_euid));
+    record.rgid = cred.u32(constant!(offsets.cred_gid));
+    record.egid = cred.u32(constant!(offsets.cred_egid));
+    let user_ns = cred.ptr(constant!(offsets.cred_user_ns));
     record.ns_user_inum = R::u32(user_ns, constant!(offsets.user_ns_inum));
-    let nsproxy = R::ptr(task, constant!(offsets.task_nsproxy));
-    let mnt_ns = R::ptr(nsproxy, constant!(offsets.nsproxy_mnt_ns));
+    let spaces = R::span(nsproxy, span!(nsproxy), room);
+    let (mnt_ns, net_ns) =
+        (spaces.ptr(constant!(offsets.nsproxy_mnt_ns)), spaces.ptr(constant!(offsets.nsproxy_net_ns)));
     record.ns_mnt_inum = R::u32(mnt_ns, constant!(offsets.mnt_ns_inum));
-    let net_ns = R::ptr(nsproxy, constant!(offsets.nsproxy_net_ns));
     record.ns_net_inum = R::u32(net_ns, constant!(offsets.net_ns_inum));
-    fill_pid_namespace::<R>(record, leader);
+    let led = R::DIRECT || !R::same(leader, task);
+    let pid = if led { R::ptr(leader, constant!(offsets.task_thread_pid)) } else { pid };
+    fill_pid_namespace::<R>(record, pid);
 }
 
 /// The running file as the memory map names it; zeros where there is none.
@@ -70,13 +96,12 @@ pub(crate) fn fill_exe<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
 }
 
 #[inline(always)]
-fn optional<R: Reader>(task: R::Ptr, offset: u32) -> u32 {
-    if offset == Offsets::ABSENT { NOT_SET } else { R::u32(task, offset) }
+fn optional<R: Reader>(task: &R::Span<'_>, offset: u32) -> u32 {
+    if offset == Offsets::ABSENT { NOT_SET } else { task.u32(offset) }
 }
 
 #[inline(always)]
-fn fill_pid_namespace<R: Reader>(record: &mut TaskRecord, leader: R::Ptr) {
-    let pid = R::ptr(leader, constant!(offsets.task_thread_pid));
+fn fill_pid_namespace<R: Reader>(record: &mut TaskRecord, pid: R::Ptr) {
     let level = R::u32(pid, constant!(offsets.pid_level));
     record.pid_ns_level = level;
     let numbers = constant!(offsets.pid_numbers);
@@ -84,6 +109,12 @@ fn fill_pid_namespace<R: Reader>(record: &mut TaskRecord, leader: R::Ptr) {
         record.ns_pid = R::u32(pid, numbers + constant!(offsets.upid_nr));
         let ns = R::ptr(pid, numbers + constant!(offsets.upid_ns));
         record.ns_pid_inum = R::u32(ns, constant!(offsets.pid_ns_inum));
+        return;
+    }
+    if level == 0 && R::address(pid) != 0 {
+        // The initial namespace, whose number never changes.
+        record.ns_pid = record.pid;
+        record.ns_pid_inum = PID_NS_INITIAL;
         return;
     }
     // The last `upid` is the innermost. Which one that is only the run tells, so its address is computed and probed.

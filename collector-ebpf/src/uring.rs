@@ -98,7 +98,7 @@ pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         return 0;
     }
     let Some(number) = Number::take(Hook::UringOpen) else { return 0 };
-    task::fill::<R>(&mut scratch.record.task, task);
+    task::fill::<R, _>(&mut scratch.record.task, task, &mut scratch.room);
     // The process table has it, and an open is told often.
     scratch.record.task.exe_ino = 0;
     scratch.record.task.exe_dev = 0;

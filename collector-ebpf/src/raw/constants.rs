@@ -31,6 +31,17 @@ macro_rules! constant {
 }
 pub(crate) use constant;
 
+/// A field of [`collector_common::Spans`], for [`super::Reader::span`]: `span!(cred)`.
+macro_rules! span {
+    ($field:ident) => {
+        || collector_common::Span {
+            start: $crate::raw::constant!(spans.$field.start),
+            bytes: $crate::raw::constant!(spans.$field.bytes),
+        }
+    };
+}
+pub(crate) use span;
+
 /// The word at `AT` in the configuration. Userspace gives the instruction the value as its operand.
 ///
 /// Not `pure`: where the value is needed again, to have it again costs less than to keep it.

@@ -4,13 +4,10 @@ use super::{
     constant, current_cgroup_id, current_comm, current_ids, probe_u8, probe_u16, probe_u32, probe_u64,
 };
 use aya_ebpf::helpers::generated as helper;
-use collector_common::Offsets;
+use collector_common::{Offsets, Span};
+use core::arch::asm;
 use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
-
-/// Bytes at an object's begin that probe reads take at once: those of a dentry up to behind its name, also where locks
-/// are checked and so are larger.
-const HEAD_BYTES: u32 = 112;
 
 /// How kernel objects are read. A field that cannot be read is 0 in both families.
 pub(crate) trait Reader: Copy {
@@ -48,16 +45,41 @@ pub(crate) trait Reader: Copy {
     fn u64(object: Self::Ptr, offset: u32) -> u64;
     /// A field that points to another object.
     fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr;
-    /// The begin of an object, of which several fields are read.
-    type Head;
-    /// Reads it: what stands first is not read later than what follows.
-    fn head(object: Self::Ptr) -> Self::Head;
-    /// A 4-byte field of it.
-    fn head_u32(head: &Self::Head, offset: u32) -> u32;
-    /// An 8-byte field of it.
-    fn head_u64(head: &Self::Head, offset: u32) -> u64;
-    /// A field of it that points to another object.
-    fn head_ptr(head: &Self::Head, offset: u32) -> Self::Ptr;
+    /// Fields of an object, see `span`.
+    type Span<'a>: Fields<Self::Ptr> + Copy;
+    /// Fields of an object that lie near each other: probe reads take the span at once, as far as there is room, and in
+    /// the order in which the fields lie.
+    fn span<const WORDS: usize>(
+        object: Self::Ptr,
+        span: impl FnOnce() -> Span,
+        room: &mut Room<WORDS>,
+    ) -> Self::Span<'_>;
+}
+
+/// Room for words of an object. Direct readers leave it empty.
+pub(crate) struct Room<const WORDS: usize>([MaybeUninit<u64>; WORDS]);
+
+impl<const WORDS: usize> Room<WORDS> {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; WORDS])
+    }
+}
+
+/// Fields that are read at once where that costs less. One that lies elsewhere on this kernel is read on its own.
+pub(crate) trait Fields<P> {
+    /// Whether these bytes are among those that were read.
+    fn hold(&self, offset: u32, bytes: u32) -> bool;
+    /// A 4-byte field, by its offset in the object.
+    fn u32(&self, offset: u32) -> u32;
+    /// An 8-byte field.
+    fn u64(&self, offset: u32) -> u64;
+    /// An 8-byte field that need not be aligned to its size: the kernel had two of 4 bytes.
+    fn pair(&self, offset: u32) -> u64;
+    /// One of the 8-byte words of a field.
+    fn word(&self, offset: u32, word: u32) -> u64;
+    /// A field that points to another object.
+    fn ptr(&self, offset: u32) -> P;
 }
 
 /// Typed pointers and direct loads. The verifier knows each pointer's kernel type and lets a load that would fault
@@ -164,26 +186,48 @@ impl Reader for Direct {
         unsafe { read_volatile(object.wrapping_add(offset as usize).cast()) }
     }
 
-    type Head = Self::Ptr;
+    type Span<'a> = Self::Ptr;
 
     #[inline(always)]
-    fn head(object: Self::Ptr) -> Self::Head {
+    fn span<const WORDS: usize>(
+        object: Self::Ptr,
+        _span: impl FnOnce() -> Span,
+        _room: &mut Room<WORDS>,
+    ) -> Self::Span<'_> {
         object
     }
+}
 
+/// There is nothing to gain.
+impl Fields<*const u8> for *const u8 {
     #[inline(always)]
-    fn head_u32(head: &Self::Head, offset: u32) -> u32 {
-        Self::u32(*head, offset)
+    fn hold(&self, _offset: u32, _bytes: u32) -> bool {
+        true
     }
 
     #[inline(always)]
-    fn head_u64(head: &Self::Head, offset: u32) -> u64 {
-        Self::u64(*head, offset)
+    fn u32(&self, offset: u32) -> u32 {
+        Direct::u32(*self, offset)
     }
 
     #[inline(always)]
-    fn head_ptr(head: &Self::Head, offset: u32) -> Self::Ptr {
-        Self::ptr(*head, offset)
+    fn u64(&self, offset: u32) -> u64 {
+        Direct::u64(*self, offset)
+    }
+
+    #[inline(always)]
+    fn pair(&self, offset: u32) -> u64 {
+        Direct::u64(*self, offset)
+    }
+
+    #[inline(always)]
+    fn word(&self, offset: u32, word: u32) -> u64 {
+        Direct::u64(Direct::within(*self, offset), word * 8)
+    }
+
+    #[inline(always)]
+    fn ptr(&self, offset: u32) -> *const u8 {
+        Direct::ptr(*self, offset)
     }
 }
 
@@ -271,31 +315,97 @@ impl Reader for Portable {
         probe_u64(object.wrapping_add(u64::from(offset)))
     }
 
-    type Head = MaybeUninit<[u64; HEAD_BYTES as usize / 8]>;
+    type Span<'a> = Copied<'a>;
 
     #[inline(always)]
-    fn head(object: Self::Ptr) -> Self::Head {
-        let mut head = Self::Head::uninit();
-        // SAFETY: `head` has that many bytes, and the helper writes each, zeros where it cannot read; it survives any
-        // address.
-        unsafe { helper::bpf_probe_read_kernel(head.as_mut_ptr().cast(), HEAD_BYTES, object as *const _) };
-        head
+    fn span<const WORDS: usize>(
+        object: Self::Ptr,
+        span: impl FnOnce() -> Span,
+        room: &mut Room<WORDS>,
+    ) -> Self::Span<'_> {
+        let Span { start, bytes } = span();
+        let len = if bytes > WORDS as u32 * 8 { WORDS as u32 * 8 } else { bytes };
+        let (to, from) = (room.0.as_mut_ptr(), object.wrapping_add(u64::from(start)));
+        // SAFETY: there is room for so many bytes; the helper survives any address.
+        unsafe { helper::bpf_probe_read_kernel(to.cast(), len, from as *const _) };
+        Copied { object, start, len, words: &room.0 }
+    }
+}
+
+/// Words of an object as they were read: `len` bytes from `start` on, zeros if they could not be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Copied<'a> {
+    object: u64,
+    start: u32,
+    len: u32,
+    words: &'a [MaybeUninit<u64>],
+}
+
+/// Reads a field that a span does not hold. A function, since this is needed at many places and on few kernels.
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn probe_alone(address: u64) -> u64 {
+    probe_u64(address)
+}
+
+impl Copied<'_> {
+    /// Where a field stands in the words; far behind them, if it lies before.
+    #[inline(always)]
+    fn place(&self, offset: u32) -> u64 {
+        let mut place = u64::from(offset);
+        // SAFETY: one subtraction. The compiler must not know it, or it makes a loop for each answer to whether a field
+        // was read: the verifier knows the one that holds, and the other costs nothing.
+        unsafe {
+            asm!("{0} -= {1}", inout(reg) place, in(reg) u64::from(self.start), options(nomem, nostack));
+        }
+        place
     }
 
     #[inline(always)]
-    fn head_u32(head: &Self::Head, offset: u32) -> u32 {
-        // SAFETY: the helper wrote each byte, and the verifier holds the constant offset against the stack's bounds.
-        unsafe { read_volatile(head.as_ptr().cast::<u8>().wrapping_add(offset as usize).cast()) }
+    fn find<T>(&self, offset: u32) -> Option<*const T> {
+        let place = self.place(offset);
+        let found = place + size_of::<T>() as u64 <= u64::from(self.len);
+        found.then(|| self.words.as_ptr().cast::<u8>().wrapping_add(place as usize).cast())
+    }
+}
+
+impl Fields<u64> for Copied<'_> {
+    #[inline(always)]
+    fn hold(&self, offset: u32, bytes: u32) -> bool {
+        self.place(offset) + u64::from(bytes) <= u64::from(self.len)
     }
 
     #[inline(always)]
-    fn head_u64(head: &Self::Head, offset: u32) -> u64 {
-        // SAFETY: as for `head_u32`.
-        unsafe { read_volatile(head.as_ptr().cast::<u8>().wrapping_add(offset as usize).cast()) }
+    fn u32(&self, offset: u32) -> u32 {
+        match self.find(offset) {
+            // SAFETY: the helper wrote each byte there.
+            Some(field) => unsafe { read_volatile(field) },
+            None => probe_alone(self.object.wrapping_add(u64::from(offset))) as u32,
+        }
     }
 
     #[inline(always)]
-    fn head_ptr(head: &Self::Head, offset: u32) -> Self::Ptr {
-        Self::head_u64(head, offset)
+    fn u64(&self, offset: u32) -> u64 {
+        match self.find(offset) {
+            // SAFETY: as for `u32`.
+            Some(field) => unsafe { read_volatile(field) },
+            None => probe_alone(self.object.wrapping_add(u64::from(offset))),
+        }
+    }
+
+    #[inline(always)]
+    fn pair(&self, offset: u32) -> u64 {
+        u64::from(self.u32(offset)) | u64::from(self.u32(offset + 4)) << 32
+    }
+
+    #[inline(always)]
+    fn word(&self, offset: u32, word: u32) -> u64 {
+        self.u64(offset + word * 8)
+    }
+
+    #[inline(always)]
+    fn ptr(&self, offset: u32) -> u64 {
+        self.u64(offset)
     }
 }

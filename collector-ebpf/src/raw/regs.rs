@@ -1,8 +1,8 @@
 //! The registers with which a task entered the kernel, as they lie on its kernel stack: the arguments and the number of
 //! its system call. They keep what was asked for until the call returns.
 
-use super::reader::Reader;
-use super::{constant, probe_u64};
+use super::reader::{Fields as _, Reader, Room};
+use super::{constant, probe_u64, span};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TracePointContext;
@@ -57,43 +57,58 @@ impl<R: Reader> Registers<R> {
         Self { at, compat: false }
     }
 
-    /// An argument, by its place in a native and in a 32-bit call.
+    /// The arguments.
     #[inline(always)]
-    fn argument(self, native: u32, compat: u32) -> u64 {
-        if self.compat {
-            return u64::from(R::u32(self.at, compat));
-        }
-        R::u64(self.at, native)
-    }
-
-    /// The first argument.
-    #[inline(always)]
-    pub(crate) fn arg0(self) -> u64 {
-        self.argument(constant!(offsets.regs_arg0), constant!(offsets.regs_compat0))
-    }
-
-    /// The second argument.
-    #[inline(always)]
-    pub(crate) fn arg1(self) -> u64 {
-        self.argument(constant!(offsets.regs_arg1), constant!(offsets.regs_compat1))
-    }
-
-    /// The third argument.
-    #[inline(always)]
-    pub(crate) fn arg2(self) -> u64 {
-        self.argument(constant!(offsets.regs_arg2), constant!(offsets.regs_arg2))
-    }
-
-    /// The fourth argument.
-    #[inline(always)]
-    pub(crate) fn arg3(self) -> u64 {
-        self.argument(constant!(offsets.regs_arg3), constant!(offsets.regs_arg1))
+    pub(crate) fn arguments<const WORDS: usize>(self, room: &mut Room<WORDS>) -> Arguments<'_, R> {
+        let span = || if self.compat { span!(compat_arguments)() } else { span!(arguments)() };
+        Arguments { fields: R::span(self.at, span, room), compat: self.compat }
     }
 
     /// The system call's number, with the ABI's own bits in it (x32).
     #[inline(always)]
     pub(crate) fn number(self) -> u32 {
         R::u32(self.at, constant!(offsets.regs_number))
+    }
+}
+
+/// Arguments of a system call.
+pub(crate) struct Arguments<'a, R: Reader> {
+    fields: R::Span<'a>,
+    compat: bool,
+}
+
+impl<R: Reader> Arguments<'_, R> {
+    /// An argument, by its place in a native and in a 32-bit call.
+    #[inline(always)]
+    fn argument(&self, native: u32, compat: u32) -> u64 {
+        if self.compat {
+            return u64::from(self.fields.u32(compat));
+        }
+        self.fields.u64(native)
+    }
+
+    /// The first argument.
+    #[inline(always)]
+    pub(crate) fn arg0(&self) -> u64 {
+        self.argument(constant!(offsets.regs_arg0), constant!(offsets.regs_compat0))
+    }
+
+    /// The second argument.
+    #[inline(always)]
+    pub(crate) fn arg1(&self) -> u64 {
+        self.argument(constant!(offsets.regs_arg1), constant!(offsets.regs_compat1))
+    }
+
+    /// The third argument.
+    #[inline(always)]
+    pub(crate) fn arg2(&self) -> u64 {
+        self.argument(constant!(offsets.regs_arg2), constant!(offsets.regs_arg2))
+    }
+
+    /// The fourth argument.
+    #[inline(always)]
+    pub(crate) fn arg3(&self) -> u64 {
+        self.argument(constant!(offsets.regs_arg3), constant!(offsets.regs_arg1))
     }
 }
 

@@ -2,55 +2,31 @@
 //! of its own, since what fills it must not be interrupted by what fills another.
 
 use super::constant;
+use super::dentry::NameOffsets;
 use super::exits::{CallExecFailed, CompatExecFailed};
 use super::iteration::Iteration;
 use super::number::Number;
 use super::opens::{CallOpen, CompatOpen, RingOpen};
-use super::reader::{Direct, Portable, Reader};
+use super::reader::{Direct, Fields as _, Portable, Reader, Room};
 use crate::path;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
 use collector_common::{
     DropReason, ExecRecord, NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_STEPS_MAX, RecordHeader, RecordKind,
-    RunningRecord,
+    RunningRecord, Spans,
 };
 use core::ptr::{read_volatile, write_volatile};
 
 /// Largest fixed part of a record that is put together here.
 const FIXED_BYTES_MAX: u32 = 512;
 /// Bytes of the text buffer: what a per-CPU map value (32 KiB at most) leaves.
-const TEXT_BYTES: u32 = 32768 - 64 - FIXED_BYTES_MAX;
+const TEXT_BYTES: u32 = 32768 - 64 - FIXED_BYTES_MAX - Spans::OWN_WORDS as u32 * 8;
 
 /// Bytes of all paths of a record, rounded up to a power of two.
 const PATHS_BYTES_MAX: u32 = 16384;
 const _: () =
     assert!(3 * PATH_BYTES_MAX <= PATHS_BYTES_MAX && PATHS_BYTES_MAX + NAME_BYTES_MAX + 1 < TEXT_BYTES);
-
-/// Where a dentry keeps its name.
-pub(crate) struct NameOffsets {
-    len: u32,
-    inline: u32,
-    external: u32,
-}
-
-impl NameOffsets {
-    #[inline(always)]
-    pub(crate) fn load() -> Self {
-        Self {
-            len: constant!(offsets.dentry_name_len),
-            inline: constant!(offsets.dentry_inline),
-            external: constant!(offsets.dentry_name),
-        }
-    }
-
-    /// The first 8 bytes of a name that the dentry holds itself.
-    #[inline(always)]
-    pub(crate) fn short<R: Reader>(&self, dentry: R::Ptr) -> Option<u64> {
-        let room = constant!(inline_name_words) * 8;
-        (R::u32(dentry, self.len) < room).then(|| R::u64(dentry, self.inline))
-    }
-}
 
 /// Where a path under construction ends. Both are numbers of which the verifier knows nothing, from the first step on.
 pub(crate) struct PathEnd {
@@ -238,6 +214,8 @@ pub(crate) struct Scratch<K> {
     path_trace: u64,
     pub(crate) record: K,
     text: [u8; TEXT_BYTES as usize],
+    /// Room for what is read of an object at once. Last, as few use it.
+    pub(crate) room: Room<{ Spans::OWN_WORDS }>,
 }
 
 /// Stores the 8 bytes of a name's word. One store instruction: by bytes, a path walk takes nearly twice as long.
@@ -397,12 +375,11 @@ impl<K: Kept> Scratch<K> {
     #[inline(always)]
     pub(crate) fn push_name<R: Reader>(
         &mut self,
-        dentry: R::Ptr,
-        head: &R::Head,
+        dentry: &R::Span<'_>,
         names: &NameOffsets,
         end: &mut PathEnd,
     ) {
-        let len = u64::from(R::head_u32(head, names.len) & NAME_BYTES_MAX);
+        let len = u64::from(dentry.u32(names.len) & NAME_BYTES_MAX);
         let at = end.at;
         end.total = end.total.wrapping_add(len + 1);
         // All ones if the path is full: then the position stays, and what is written behind it does not count.
@@ -415,16 +392,15 @@ impl<K: Kept> Scratch<K> {
         // Read anew, so that the compiler makes no second loop for the other answer.
         let inline_words = u64::from(constant!(inline_name_words));
         // The kernel ends every name with a NUL of its own.
-        if R::DIRECT && len < inline_words * 8 {
-            let name = R::within(dentry, names.inline);
+        if dentry.hold(names.inline, inline_words as u32 * 8) && len < inline_words * 8 {
             for word in 0..4 {
-                store_word(to, word, R::u64(name, word * 8));
+                store_word(to, word, dentry.word(names.inline, word));
             }
             if inline_words > 4 {
-                store_word(to, 4, R::u64(name, 32));
+                store_word(to, 4, dentry.word(names.inline, 4));
             }
         } else {
-            let name = R::head_u64(head, names.external);
+            let name = dentry.u64(names.external);
             // SAFETY: `len` is at most 255, and 256 bytes are there.
             unsafe { helper::bpf_probe_read_kernel(to.cast(), len as u32 + 1, name as *const _) };
         }

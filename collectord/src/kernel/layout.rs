@@ -226,6 +226,7 @@ fn wanted_names() -> HashSet<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use collector_common::Spans;
 
     #[test]
     fn running_kernels_layout_resolves() {
@@ -253,6 +254,28 @@ mod tests {
         assert_eq!(with(72, 96, None), (true, false));
         assert_eq!(with(72, Offsets::ABSENT, Some(Hook::UringSubmit)), (true, false));
         assert!(!with(Offsets::ABSENT, Offsets::ABSENT, None).0, "no io_uring, nothing to be blind to");
+    }
+
+    #[test]
+    fn what_is_read_at_once_has_room_on_the_running_kernel() {
+        if !Path::new(BTF_PATH).exists() {
+            return;
+        }
+        let layout = Layout::read(None).unwrap();
+        let spans = Spans::of(&layout.offsets, layout.inline_name_words);
+        for (span, words) in [
+            (spans.family, Spans::FAMILY_WORDS),
+            (spans.own, Spans::OWN_WORDS),
+            (spans.cred, Spans::CRED_WORDS),
+            (spans.nsproxy, Spans::CRED_WORDS),
+            (spans.file, Spans::OWN_WORDS),
+            (spans.inode, Spans::INODE_WORDS),
+            (spans.mount, Spans::MOUNT_WORDS),
+            (spans.name, Spans::NAME_WORDS),
+            (spans.look, Spans::LOOK_WORDS),
+        ] {
+            assert!(span.bytes as usize <= words * 8 && span.bytes > 0, "{spans:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
-use collector_common::{Class, Config, FOLLOWED_MAX, Filters, Hook};
+use collector_common::{Class, Config, FOLLOWED_MAX, Filters, Hook, Spans};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -396,6 +396,7 @@ pub(super) fn load_object(
     let config = Config {
         filters: options.filters,
         offsets: layout.offsets,
+        spans: Spans::of(&layout.offsets, layout.inline_name_words),
         types: layout.types,
         self_pid,
         quiet_hooks: options.quiet.iter().fold(0, |bits, hook| bits | 1 << *hook as u32),
