@@ -56,8 +56,8 @@ fn tell<R: Reader, const V6: bool>(datagram: &Datagram<'_, V6>, hook: Hook, task
     record.remote_port = datagram.remote_port();
     let Some(number) = Number::take_preempted::<R>(hook) else { return };
     record.header.ktime_ns = now_ns();
-    task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
-    task::fill_exe::<R>(&mut record.task, task);
+    task::fill_anywhere::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
+    task::fill_exe_of_any::<R>(&mut record.task, task);
     record.abi = caller.abi;
     datagram.fill_local(&mut record);
     record.flags = CONNECT_REMOTE;

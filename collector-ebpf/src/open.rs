@@ -3,8 +3,8 @@
 //! returns.
 
 use crate::raw::{
-    CallExit, Fields as _, Kept, Number, Opened, Reader, Registers, Room, Scratch, constant, now_ns, span,
-    user_u64,
+    CallExit, Direct, Fields as _, Kept, Number, Opened, Reader, Registers, Room, Scratch, constant, now_ns,
+    span, user_u64,
 };
 use crate::{filter, log, path, task};
 use collector_common::{DropReason, Hook, OPEN_CREATED, PATH_BYTES_MAX, PathLen, Spans, missing};
@@ -96,15 +96,23 @@ fn fill_request<R: Reader, K: Opened>(scratch: &mut Scratch<K>, registers: Regis
     name
 }
 
-/// What a descriptor stands for.
+/// What a descriptor of the current task stands for.
 #[inline(always)]
 pub(crate) fn file_of<R: Reader>(task: R::Ptr, fd: u32) -> R::Ptr {
-    let fdt = R::ptr(R::ptr(task, constant!(offsets.task_files)), constant!(offsets.files_fdt));
-    let slot = R::u64(fdt, constant!(offsets.fdt_files)).wrapping_add(u64::from(fd) * 8);
+    let files =
+        if task::types_current::<R>() { files::<Direct>(Direct::current()) } else { files::<R>(task) };
+    let slot = files.wrapping_add(u64::from(fd) * 8);
     // The slot holds the address of a file. Typed readers see it as a struct that has such a pointer.
     let bprm_file = constant!(offsets.bprm_file);
     let slot = R::object(slot.wrapping_sub(u64::from(bprm_file)), constant!(types.bprm));
     R::ptr(slot, bprm_file)
+}
+
+/// Address of a task's open files.
+#[inline(always)]
+fn files<R: Reader>(task: R::Ptr) -> u64 {
+    let fdt = R::ptr(R::ptr(task, constant!(offsets.task_files)), constant!(offsets.files_fdt));
+    R::u64(fdt, constant!(offsets.fdt_files))
 }
 
 /// The first look at the opened file's path: false if none of the wanted ones begins like it.

@@ -24,7 +24,7 @@ pub(crate) fn record<R: Reader>(iteration: Iteration) -> i32 {
     let file = R::ptr(mm, constant!(offsets.mm_exe_file));
     let kernel_thread = R::u32(task, constant!(offsets.task_flags)) & KERNEL_THREAD != 0;
     if R::address(file) != 0 && !kernel_thread {
-        task::fill_exe::<R>(&mut scratch.record.task, task);
+        task::fill_exe_of_any::<R>(&mut scratch.record.task, task);
         let mnt = R::ptr(file, constant!(offsets.file_mnt));
         let dentry = R::ptr(file, constant!(offsets.file_dentry));
         scratch.record.path = path::append::<R, _>(scratch, mnt, dentry);

@@ -1,6 +1,6 @@
 //! The process and thread at the hook.
 
-use crate::raw::{Fields as _, Reader, Room, constant, probe_u32, probe_u64, span};
+use crate::raw::{Direct, Fields as _, Portable, Reader, Room, constant, probe_u32, probe_u64, span};
 use collector_common::{Offsets, Spans, TaskRecord};
 
 /// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`).
@@ -53,12 +53,48 @@ fn fill_descent<R: Reader, const WORDS: usize>(
     (leader, if R::DIRECT { leader } else { own.ptr(constant!(offsets.task_thread_pid)) })
 }
 
-/// Fills everything but the running file.
+/// Whether typed readers serve what the current task points to, though they do not serve all: the kernel types the task
+/// in programs of tracepoints, but has no cast (5.15 to 6.1).
+#[inline(always)]
+pub(crate) fn types_current<R: Reader>() -> bool {
+    !R::DIRECT && constant!(task_regs_helper) != 0
+}
+
+/// Fills everything but the running file, of the current task in a program of a tracepoint.
 #[inline(always)]
 pub(crate) fn fill<R: Reader, const WORDS: usize>(
     record: &mut TaskRecord,
     task: R::Ptr,
     room: &mut Room<WORDS>,
+) {
+    if types_current::<R>() {
+        // On these kernels no number can be added to a typed pointer.
+        let address = |_| {
+            let leader = Portable::ptr(Portable::current(), constant!(offsets.task_group_leader));
+            Portable::ptr(leader, constant!(offsets.task_thread_pid))
+        };
+        return fill_by::<Direct, WORDS>(record, Direct::current(), room, address);
+    }
+    fill_anywhere::<R, WORDS>(record, task, room);
+}
+
+/// The same in any program.
+#[inline(always)]
+pub(crate) fn fill_anywhere<R: Reader, const WORDS: usize>(
+    record: &mut TaskRecord,
+    task: R::Ptr,
+    room: &mut Room<WORDS>,
+) {
+    fill_by::<R, WORDS>(record, task, room, R::address);
+}
+
+/// With `address` for that of the process's pid, as a number.
+#[inline(always)]
+fn fill_by<R: Reader, const WORDS: usize>(
+    record: &mut TaskRecord,
+    task: R::Ptr,
+    room: &mut Room<WORDS>,
+    address: impl FnOnce(R::Ptr) -> u64,
 ) {
     let (leader, pid) = fill_current::<R, WORDS>(record, task, room);
     let own = R::span(task, span!(own), room);
@@ -82,12 +118,21 @@ pub(crate) fn fill<R: Reader, const WORDS: usize>(
     record.ns_net_inum = R::u32(net_ns, constant!(offsets.net_ns_inum));
     let led = R::DIRECT || !R::same(leader, task);
     let pid = if led { R::ptr(leader, constant!(offsets.task_thread_pid)) } else { pid };
-    fill_pid_namespace::<R>(record, pid);
+    fill_pid_namespace::<R>(record, pid, address);
 }
 
-/// The running file as the memory map names it; zeros where there is none.
+/// The current task's running file as the memory map names it, in a program of a tracepoint; zeros where there is none.
 #[inline(always)]
 pub(crate) fn fill_exe<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
+    if types_current::<R>() {
+        return fill_exe_of_any::<Direct>(record, Direct::current());
+    }
+    fill_exe_of_any::<R>(record, task);
+}
+
+/// The same of any task, in any program.
+#[inline(always)]
+pub(crate) fn fill_exe_of_any<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
     let mm = R::ptr(task, constant!(offsets.task_mm));
     let file = R::ptr(mm, constant!(offsets.mm_exe_file));
     let inode = R::ptr(file, constant!(offsets.file_inode));
@@ -101,7 +146,7 @@ fn optional<R: Reader>(task: &R::Span<'_>, offset: u32) -> u32 {
 }
 
 #[inline(always)]
-fn fill_pid_namespace<R: Reader>(record: &mut TaskRecord, pid: R::Ptr) {
+fn fill_pid_namespace<R: Reader>(record: &mut TaskRecord, pid: R::Ptr, address: impl FnOnce(R::Ptr) -> u64) {
     let level = R::u32(pid, constant!(offsets.pid_level));
     record.pid_ns_level = level;
     let numbers = constant!(offsets.pid_numbers);
@@ -119,7 +164,7 @@ fn fill_pid_namespace<R: Reader>(record: &mut TaskRecord, pid: R::Ptr) {
     }
     // The last `upid` is the innermost. Which one that is only the run tells, so its address is computed and probed.
     let level = if level > PID_NS_LEVEL_MAX { PID_NS_LEVEL_MAX } else { level };
-    let upid = R::address(pid) + u64::from(numbers) + u64::from(level) * u64::from(constant!(upid_bytes));
+    let upid = address(pid) + u64::from(numbers) + u64::from(level) * u64::from(constant!(upid_bytes));
     record.ns_pid = probe_u32(upid + u64::from(constant!(offsets.upid_nr)));
     let ns = probe_u64(upid + u64::from(constant!(offsets.upid_ns)));
     record.ns_pid_inum = probe_u32(ns + u64::from(constant!(offsets.pid_ns_inum)));

@@ -64,4 +64,4 @@ pub(crate) fn promised_idle_percent() -> f64 {
 pub(crate) const IDLE_EVENTS_MAX: u64 = 20;
 
 /// Promise: instructions the verifier walks for one program.
-pub(crate) const VERIFIED_INSTRUCTIONS_MAX: u64 = 50_000;
+pub(crate) const VERIFIED_INSTRUCTIONS_MAX: u64 = 100_000;
