@@ -199,12 +199,14 @@ fn a_thousand_of_all_kinds_are_told_once_each(rig: &Rig) -> Result<()> {
     let attempts = agree(&acts, &stream)?;
     ensure!(attempts >= 1000, "only {attempts}");
     if stream.is_blind("network", "preempted-hook")? {
-        // One after the other none is in another's way.
-        let (acts, stream) = watched(rig, &EVENTS, || {
+        // One after the other, and without a canary, none is in another's way.
+        let args = [&EVENTS[..], &["--canary", "off"]].concat();
+        let (acts, stream) = watched(rig, &args, || {
             (0..PROCESSES).map(|_| rig.act(["connects", ROUNDS])).collect::<Result<Vec<_>>>()
         })?;
         agree(&acts, &stream)?;
-        ensure!(stream.summed("missed")? == 0, "{} runs were skipped", stream.summed("missed")?);
+        let missed = stream.may_miss("network")?;
+        ensure!(missed == 0, "{missed} runs were skipped");
     }
     // IPv4-mapped addresses are told as what they stand for, and as they were.
     let raw = |event: &&Event| event.find("connect.remote.raw").is_some_and(|raw| raw == "::ffff:127.0.0.1");
