@@ -1,6 +1,14 @@
 //! Memory that was needed to load and is not needed to run.
 #![allow(unsafe_code)]
 
+/// Keeps this process's memory in small pages. Where huge ones are on for all, the kernel soon makes them out of what was
+/// given back, all but empty: 12 MiB of a daemon's 43.
+pub(crate) fn stay_small() {
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "huge pages cannot be switched off");
+    }
+}
+
 /// Gives freed memory back to the kernel. The allocator keeps what was freed below the last block in use: after the
 /// load that was 12.7 MB of the daemon's 23.5 MB.
 #[cfg(target_env = "gnu")]

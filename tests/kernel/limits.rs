@@ -63,5 +63,8 @@ pub(crate) fn promised_idle_percent() -> f64 {
 /// More events than this in the idle window: the machine was not quiet, the numbers say nothing.
 pub(crate) const IDLE_EVENTS_MAX: u64 = 20;
 
+/// The same for a program with portable readers where direct ones serve.
+pub(crate) const VERIFIED_ASIDE_MAX: u64 = 500_000;
+
 /// Promise: instructions the verifier walks for one program.
 pub(crate) const VERIFIED_INSTRUCTIONS_MAX: u64 = 100_000;
