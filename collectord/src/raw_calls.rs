@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc;
 #[cfg(target_arch = "x86_64")]
 use std::ffi::CStr;
@@ -13,7 +14,7 @@ fn outcome(returned: i64) -> Result<(), Errno> {
 
 /// `open`, without making the file.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn open(path: &CStr, flags: nix::fcntl::OFlag) -> Result<(), Errno> {
+pub(crate) fn open(path: &CStr, flags: OFlag) -> Result<(), Errno> {
     // SAFETY: the call reads the name to its NUL and touches no other memory.
     outcome(unsafe { libc::syscall(libc::SYS_open, path.as_ptr(), flags.bits()) })
 }
@@ -26,7 +27,7 @@ pub(crate) fn creat(path: &CStr) -> Result<(), Errno> {
 }
 
 /// `open_by_handle_at` with an empty handle. Fails in any case: without the capability, or for the handle.
-pub(crate) fn open_by_handle(flags: nix::fcntl::OFlag) -> Result<(), Errno> {
+pub(crate) fn open_by_handle(flags: OFlag) -> Result<(), Errno> {
     let empty = [0u32; 2];
     // SAFETY: the kernel reads the eight bytes of an empty handle, if anything.
     outcome(unsafe { libc::syscall(libc::SYS_open_by_handle_at, -1, empty.as_ptr(), flags.bits()) })

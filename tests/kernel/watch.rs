@@ -166,9 +166,12 @@ impl Stream {
 
     /// Skips the test that looks for one event, where the kernel may have skipped the program that would have told it.
     fn skip_if_missed(&self, kind: &str) -> Result<()> {
-        let class =
-            if matches!(kind, "exec" | "exec_failed" | "fork" | "exit") { "process" } else { "network" };
-        let missed = self.may_miss(if kind == "open" { "file" } else { class })?;
+        let class = match kind {
+            "exec" | "exec_failed" | "fork" | "exit" => "process",
+            "open" => "file",
+            _ => "network",
+        };
+        let missed = self.may_miss(class)?;
         if missed > 0 {
             bail!(Skip(format!("no {kind}, and the kernel skipped runs of preempted hooks: {missed}")));
         }

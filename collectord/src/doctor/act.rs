@@ -209,8 +209,8 @@ fn cgroup() -> io::Result<()> {
 
 #[cfg(target_arch = "x86_64")]
 mod bits32 {
-    use super::super::calls32::{self, Low};
     use super::*;
+    use crate::doctor::calls32::{self, Low};
     use crate::kernel::Layout;
     use std::os::fd::AsFd;
 

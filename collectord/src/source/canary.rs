@@ -1,6 +1,7 @@
 //! The canary: a thread of the daemon's own that now and then makes calls which change nothing, most of which fail, and
-//! starts a program that does nothing. Each has to come back through its hook exactly once. None, and the hook is gone; two, and it is there twice, which the
-//! numbering cannot see. The events end in the books as internal and are never told.
+//! starts a program that does nothing. Each has to come back through its hook exactly once. None, and the hook is gone;
+//! two, and it is there twice, which the numbering cannot see. The events end in the books as internal and are never
+//! told.
 
 use super::clock::boot_ns;
 use collector_common::{CANARY_COMM, Filters, Hook};

@@ -75,7 +75,8 @@ pub struct WatchArgs {
     #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub ancestry: Option<u8>,
 
-    /// How often the collector makes calls that change nothing and starts `true`, to see that its own hooks tell each once; or `off`
+    /// How often the collector makes calls that change nothing and starts `true`, to see that its own hooks tell each
+    /// once; or `off`
     #[arg(long, value_name = "PERIOD|off", default_value_t = CanaryPeriod(Some(CANARY_PERIOD)), value_parser = parse_canary)]
     pub canary: CanaryPeriod,
 
