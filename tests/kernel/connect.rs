@@ -153,9 +153,12 @@ pub(crate) fn agree(acts: &[Act], stream: &Stream) -> Result<usize> {
     ensure!(
         absent <= stream.may_miss("network")? && invented.is_empty(),
         "{absent} absent, {} lost, {} runs skipped; done and not told so: {missing:#?}; told and not done so: \
-         {invented:#?}",
+         {invented:#?}; in all {} results; the last line: {:?}; stderr: {}",
         stream.lost,
-        stream.summed("missed")?
+        stream.summed("missed")?,
+        stream.of_kind("connect_result").count(),
+        stream.lines.last().map(|line| line.0.to_string()),
+        stream.stderr
     );
     stream.none_from_the_collector()?;
     Ok(done.values().sum())
