@@ -6,6 +6,7 @@ use super::layout::{Layout, LayoutError};
 use super::mapped::{MappedWords, Slots};
 use super::one_reader::{NoRings, OneReader};
 use super::program::{self, Functions, Link, Links, via};
+use super::readers::{Readers, ReadersChoice, program_name};
 use super::refusal::Refusal;
 use super::rings::{BudgetTooSmall, RingOptions, RingPlan};
 use super::{OBJECT, arch, constants, followed, kfunc, wrappers};
@@ -25,45 +26,6 @@ const INITIAL_PID_NS_INODE: u64 = 0xefff_fffc;
 
 /// TCP attempts that are followed at once.
 const TCP_ATTEMPTS_MAX: u32 = 16_384;
-
-/// A family of readers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readers {
-    /// Typed pointers and direct loads (6.2 and newer).
-    Direct,
-    /// Probe reads (5.10 and newer).
-    Portable,
-}
-
-impl Readers {
-    /// The family's name, which is also the ending of its programs' names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Portable => "portable",
-        }
-    }
-}
-
-/// Which family to use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ReadersChoice {
-    /// Direct where the kernel takes it, else portable.
-    #[default]
-    Auto,
-    /// This one or none.
-    Only(Readers),
-}
-
-impl ReadersChoice {
-    pub(super) fn candidates(self) -> &'static [Readers] {
-        match self {
-            Self::Auto => &[Readers::Direct, Readers::Portable],
-            Self::Only(Readers::Direct) => &[Readers::Direct],
-            Self::Only(Readers::Portable) => &[Readers::Portable],
-        }
-    }
-}
 
 /// How to load.
 #[derive(Debug, Clone, Default)]
@@ -194,15 +156,7 @@ impl KernelObject {
             object.rings.put(plan.class, rings);
         }
         let functions = Functions::of(&object.layout);
-        let mut loaded = Vec::new();
-        for &hook in &hooks {
-            match object.load_program(hook, options.readers, &functions) {
-                Ok(readers) => loaded.push(AttachedHook { hook, readers }),
-                Err(refusal) => {
-                    object.do_without(options, hook, format!("program {}", hook.program()), refusal)?;
-                }
-            }
-        }
+        let loaded = object.load_programs(&hooks, options, &functions)?;
         let follows = options.filters.follow != 0;
         if follows {
             followed::put_first(&mut object.ebpf, &options.filters)?;
@@ -228,7 +182,7 @@ impl KernelObject {
     }
 
     /// Notes a hook that was refused, or fails if its class cannot do without it.
-    fn do_without(
+    pub(super) fn do_without(
         &mut self,
         options: &LoadOptions,
         hook: Hook,
@@ -327,36 +281,6 @@ impl KernelObject {
             _ => Err(absent(name)),
         }
     }
-
-    fn load_program(
-        &mut self,
-        hook: Hook,
-        choice: ReadersChoice,
-        functions: &Functions,
-    ) -> Result<Readers, Refusal> {
-        if let Some(refusal) = self.layout.refuses(hook) {
-            return Err(refusal);
-        }
-        let mut last = None;
-        for &readers in choice.candidates() {
-            let name = program_name(hook, readers);
-            match program::load(&mut self.ebpf, &name, hook, functions) {
-                Ok(()) => return Ok(readers),
-                Err(refusal) => {
-                    tracing::debug!(program = name, %refusal, "program refused");
-                    if let Some(log) = &refusal.verifier_log {
-                        tracing::trace!(program = name, log, "verifier log");
-                    }
-                    last = Some(refusal);
-                }
-            }
-        }
-        Err(last.expect("every choice has a candidate"))
-    }
-}
-
-pub(super) fn program_name(hook: Hook, readers: Readers) -> String {
-    format!("{}_{}", hook.program(), readers.name())
 }
 
 /// Makes the rings of a class and gives every CPU one.

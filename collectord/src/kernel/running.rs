@@ -1,7 +1,8 @@
 //! The processes that run, from the kernel's task iterator.
 
 use super::layout::TASK_ITERATOR;
-use super::object::{KernelObject, Readers, ReadersChoice};
+use super::object::KernelObject;
+use super::readers::{Readers, ReadersChoice};
 use super::refusal::Refusal;
 use super::wrappers::naming;
 use aya::Btf;

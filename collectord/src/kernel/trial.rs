@@ -1,8 +1,9 @@
 //! Which programs this kernel takes, found by trying each: nothing stays loaded or attached.
 
 use super::layout::Layout;
-use super::object::{KernelObject, LoadError, LoadOptions, Readers, load_object, program_name};
+use super::object::{KernelObject, LoadError, LoadOptions, load_object};
 use super::program::{self, Functions};
+use super::readers::{Readers, program_name};
 use super::refusal::Refusal;
 use aya::Ebpf;
 use collector_common::Hook;
