@@ -29,6 +29,11 @@ impl Failure {
         Self { code: exit_code::USAGE, error: error.into() }
     }
 
+    /// Privileges are missing.
+    pub fn no_permission(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: exit_code::NO_PERMISSION, error: error.into() }
+    }
+
     /// Something broke.
     pub fn runtime(error: impl Into<anyhow::Error>) -> Self {
         Self { code: exit_code::RUNTIME, error: error.into() }

@@ -18,6 +18,7 @@ mod heap;
 pub mod host;
 pub mod kernel;
 pub mod memlock;
+mod priority;
 mod privileges;
 pub mod programs;
 mod raw_calls;

@@ -134,6 +134,7 @@ fn help_names_every_flag(rig: &Rig) -> Result<()> {
         "--canary",
         "--threads",
         "--reader-cpus",
+        "--nice",
         "--readers",
         "--ring-size",
         "--ring-memory",

@@ -30,6 +30,7 @@ mod ia32;
 mod identity;
 mod law;
 mod limits;
+mod nice;
 mod open;
 mod open_oracle;
 mod open_places;
@@ -79,6 +80,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("cli", cli::TESTS),
     ("terminal", terminal::TESTS),
     ("privileges", privileges::TESTS),
+    ("nice", nice::TESTS),
     ("doctor", doctor::TESTS),
     ("cost", cost::TESTS),
     ("embed", embed::TESTS),

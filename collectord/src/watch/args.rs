@@ -100,6 +100,10 @@ pub struct WatchArgs {
     #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
     pub reader_cpus: Option<Cpus>,
 
+    /// Nice value of the daemon's threads, from -20 (most of the CPU) to 19: -4 if nobody has given it one
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-20..=19))]
+    pub nice: Option<i8>,
+
     /// BTF of the running kernel, if it exports none in /sys/kernel/btf/vmlinux
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,

@@ -35,6 +35,8 @@ pub fn run(args: &WatchArgs, whole_verifier_log: bool) -> Result<(), Failure> {
     let load = args.load_options(whole_verifier_log).map_err(Failure::usage)?;
     crate::memlock::raise();
     crate::heap::stay_small();
+    // Before the first thread is started.
+    crate::priority::set(args.nice)?;
     let sources =
         KernelSource::open(&KernelSourceOptions { load, told: args.told(), canary: args.canary.0 })?;
     if let Some(cpus) = &args.reader_cpus {
