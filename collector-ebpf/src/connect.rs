@@ -214,7 +214,7 @@ pub(crate) fn socketcall<R: Reader, E: CallExit>(ctx: &E) -> u32 {
 fn returned<R: Reader, E: CallExit>(
     ctx: &E,
     hook: Hook,
-    asked: impl FnOnce(Arguments<'_, R>) -> Option<Asked>,
+    asked: impl FnOnce(Arguments<'_, R, { Spans::ARGUMENT_WORDS }>) -> Option<Asked>,
 ) -> u32 {
     let returned = ctx.result();
     let error = if returned < 0 { returned.wrapping_neg() as u32 } else { 0 };

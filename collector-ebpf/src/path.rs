@@ -58,6 +58,7 @@ pub(crate) fn short<R: Reader, K: Pathed>() -> u32 {
     }
     let trace = walk.trace;
     let mut again = Walk::<R>::at(from, 0);
+    again.end = Some((walk.mount, if flags == 0 { walk.dentry } else { R::at(0) }));
     again.counters(scratch);
     if again.trace == trace { flags } else { PATH_RACED }
 }
@@ -76,6 +77,7 @@ pub(crate) fn begins<R: Reader, K: Pathed>(
         return false;
     }
     let mut again = Walk::<R>::at(from, 0);
+    again.end = Some((walk.mount, walk.dentry));
     again.counters(scratch);
     again.trace == walk.trace
 }
@@ -127,6 +129,8 @@ struct Walk<R: Reader> {
     /// The mount it is mounted on, and where: for probe reads, which take all three at once.
     mounted: (R::Ptr, R::Ptr),
     dentry: R::Ptr,
+    /// The mount at whose root an earlier walk ended, and that root: probe reads need not read it again.
+    end: Option<(R::Ptr, R::Ptr)>,
     /// What it has seen, in one number.
     trace: u64,
     dentries: DentryOffsets,
@@ -176,6 +180,7 @@ impl<R: Reader> Walk<R> {
             root: mount,
             mounted: (mount, mount),
             dentry: R::object(dentry, constant!(types.dentry)),
+            end: None,
             trace,
             dentries: DentryOffsets::load(),
             mounts: MountOffsets::load(),
@@ -196,9 +201,9 @@ impl<R: Reader> Walk<R> {
 
     #[inline(always)]
     fn enter(&mut self, mount: R::Ptr) {
-        let offsets = self.mounts();
         let mut room = MountRoom::new();
         let fields = R::span(mount, span!(mount), &mut room);
+        let offsets = self.mounts();
         self.mount = mount;
         self.root = fields.ptr(offsets.root);
         if !R::DIRECT {
@@ -221,14 +226,13 @@ impl<R: Reader> Walk<R> {
                 break;
             }
             // The counter before what it counts, and in the second walk behind it or with it.
-            let names = names.at_hand::<R>();
-            let offsets = self.dentries();
             let mut room = DentryRoom::new();
             let dentry = R::span(self.dentry, span!(name), &mut room);
+            let offsets = self.dentries();
             // Odd while it changes; the second walk cannot find it as it was before.
             self.saw(u64::from(dentry.u32(offsets.seq) & !1));
             let parent = dentry.ptr(offsets.parent);
-            scratch.push_name::<R>(&dentry, &names, &mut end);
+            scratch.push_name::<R>(&dentry, &names.at_hand::<R>(), &mut end);
             if self.is_above(parent) {
                 flags = PATH_UNREACHABLE;
                 break;
@@ -251,9 +255,9 @@ impl<R: Reader> Walk<R> {
                 return names.short::<R>(last);
             }
             // In the order of `names`.
-            let offsets = self.dentries();
             let mut room = LookRoom::new();
             let dentry = R::span(self.dentry, span!(look), &mut room);
+            let offsets = self.dentries();
             self.saw(u64::from(dentry.u32(offsets.seq) & !1));
             last = self.dentry;
             if self.is_above(dentry.ptr(offsets.parent)) {
@@ -273,9 +277,9 @@ impl<R: Reader> Walk<R> {
                 }
                 return 0;
             }
-            let offsets = self.dentries();
             let mut room = LookRoom::new();
             let dentry = R::span(self.dentry, span!(look), &mut room);
+            let offsets = self.dentries();
             let parent = dentry.ptr(offsets.parent);
             self.saw(u64::from(dentry.u32(offsets.seq)));
             if self.is_above(parent) {
@@ -296,6 +300,9 @@ impl<R: Reader> Walk<R> {
         self.dentry = if R::DIRECT { R::ptr(self.mount, self.mounts.mountpoint) } else { mountpoint };
         // Mounts count nothing.
         self.saw(scratch.number_of(R::address(self.dentry)));
+        if !R::DIRECT && self.end.is_some_and(|end| R::same(end.0, parent) && R::same(end.1, self.dentry)) {
+            return false;
+        }
         self.enter(parent);
         true
     }

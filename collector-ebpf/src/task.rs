@@ -1,6 +1,6 @@
 //! The process and thread at the hook.
 
-use crate::raw::{Direct, Fields as _, Portable, Reader, Room, constant, probe_u32, probe_u64, span};
+use crate::raw::{Direct, Fields, Portable, Reader, Room, constant, probe_u32, probe_u64, span};
 use collector_common::{Offsets, Spans, TaskRecord};
 
 /// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`).
@@ -99,8 +99,8 @@ fn fill_by<R: Reader, const WORDS: usize>(
     let (leader, pid) = fill_current::<R, WORDS>(record, task, room);
     let own = R::span(task, span!(own), room);
     let cred = own.ptr(constant!(offsets.task_cred));
-    record.loginuid = optional::<R>(&own, constant!(offsets.task_loginuid));
-    record.session = optional::<R>(&own, constant!(offsets.task_sessionid));
+    record.loginuid = optional(&own, constant!(offsets.task_loginuid));
+    record.session = optional(&own, constant!(offsets.task_sessionid));
     let nsproxy = own.ptr(constant!(offsets.task_nsproxy));
     record.cgroup_id = R::current_cgroup_id();
     let cred = R::span(cred, span!(cred), room);
@@ -141,7 +141,7 @@ pub(crate) fn fill_exe_of_any<R: Reader>(record: &mut TaskRecord, task: R::Ptr) 
 }
 
 #[inline(always)]
-fn optional<R: Reader>(task: &R::Span<'_>, offset: u32) -> u32 {
+fn optional<P>(task: &impl Fields<P>, offset: u32) -> u32 {
     if offset == Offsets::ABSENT { NOT_SET } else { task.u32(offset) }
 }
 

@@ -1,9 +1,10 @@
 //! What userspace decides before the load. Single values are operands of instructions, which cost no memory access: after
 //! a fork or an exec each cache line of a table is a cold one. Tables of filters, walked by index, are frozen data.
 
-use collector_common::{CONSTANT_OPERAND, Filters};
+use collector_common::{CONSTANT_OPERAND, Filters, Span};
 use core::arch::asm;
 use core::hint::assert_unchecked;
+use core::mem::offset_of;
 use core::ptr::read_volatile;
 
 /// Userspace writes it before the load and freezes it.
@@ -34,24 +35,43 @@ pub(crate) use constant;
 /// A field of [`collector_common::Spans`], for [`super::Reader::span`]: `span!(cred)`.
 macro_rules! span {
     ($field:ident) => {
-        || collector_common::Span {
-            start: $crate::raw::constant!(spans.$field.start),
-            bytes: $crate::raw::constant!(spans.$field.bytes),
-        }
+        $crate::raw::SpanAt::<{ core::mem::offset_of!(collector_common::Config, spans.$field) }>
     };
 }
 pub(crate) use span;
+
+/// The [`Span`] at `AT` in the configuration.
+#[derive(Clone, Copy)]
+pub(crate) struct SpanAt<const AT: usize>;
+
+impl<const AT: usize> SpanAt<AT> {
+    #[inline(always)]
+    pub(super) fn start(self) -> u64 {
+        word::<AT, { offset_of!(Span, start) }>()
+    }
+
+    #[inline(always)]
+    pub(super) fn bytes(self) -> u64 {
+        word::<AT, { offset_of!(Span, bytes) }>()
+    }
+}
 
 /// The word at `AT` in the configuration. Userspace gives the instruction the value as its operand.
 ///
 /// Not `pure`: where the value is needed again, to have it again costs less than to keep it.
 #[inline(always)]
 pub(crate) fn operand<const AT: usize>() -> u32 {
+    word::<AT, 0>() as u32
+}
+
+/// The word at `AT + FIELD`.
+#[inline(always)]
+fn word<const AT: usize, const FIELD: usize>() -> u64 {
     let value: u64;
     // SAFETY: the instruction writes its register alone. Userspace makes it one that clears the upper half.
     unsafe {
-        asm!("{value} = {operand}", value = out(reg) value, operand = const CONSTANT_OPERAND as usize + AT, options(nomem, nostack));
+        asm!("{value} = {operand}", value = out(reg) value, operand = const CONSTANT_OPERAND as usize + AT + FIELD, options(nomem, nostack));
         assert_unchecked(value <= u32::MAX as u64);
     }
-    value as u32
+    value
 }

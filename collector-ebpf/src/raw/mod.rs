@@ -25,7 +25,7 @@ pub(crate) use address::AddressScratch;
 pub(crate) use attempts::{Attempt, CALL_OVER};
 pub(crate) use canary::{canary_child, set_canary_child};
 pub(crate) use cgroup::CgroupScratch;
-pub(crate) use constants::{constant, entry, filters, operand, span};
+pub(crate) use constants::{SpanAt, constant, entry, filters, operand, span};
 pub(crate) use datagram::{Datagram, is_new_flow};
 pub(crate) use dentry::NameOffsets;
 pub(crate) use exits::{CallExit, alone, alone_where_preempted};

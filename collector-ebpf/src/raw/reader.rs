@@ -1,11 +1,12 @@
 //! How kernel objects are read: by typed pointers, or by probe reads.
 
 use super::{
-    constant, current_cgroup_id, current_comm, current_ids, probe_u8, probe_u16, probe_u32, probe_u64,
+    SpanAt, constant, current_cgroup_id, current_comm, current_ids, probe_u8, probe_u16, probe_u32, probe_u64,
 };
 use aya_ebpf::helpers::generated as helper;
-use collector_common::{Offsets, Span};
+use collector_common::Offsets;
 use core::arch::asm;
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
@@ -46,14 +47,26 @@ pub(crate) trait Reader: Copy {
     /// A field that points to another object.
     fn ptr(object: Self::Ptr, offset: u32) -> Self::Ptr;
     /// Fields of an object, see `span`.
-    type Span<'a>: Fields<Self::Ptr> + Copy;
+    type Span<'a, const AT: usize, const WORDS: usize>: Fields<Self::Ptr> + Copy;
     /// Fields of an object that lie near each other: probe reads take the span at once, as far as there is room, and in
     /// the order in which the fields lie.
-    fn span<const WORDS: usize>(
+    #[inline(always)]
+    fn span<const AT: usize, const WORDS: usize>(
         object: Self::Ptr,
-        span: impl FnOnce() -> Span,
+        span: SpanAt<AT>,
         room: &mut Room<WORDS>,
-    ) -> Self::Span<'_>;
+    ) -> Self::Span<'_, AT, WORDS> {
+        Self::take(object, span, room);
+        Self::taken(object, span, room)
+    }
+    /// Takes a span.
+    fn take<const AT: usize, const WORDS: usize>(object: Self::Ptr, span: SpanAt<AT>, room: &mut Room<WORDS>);
+    /// The fields of one that was taken.
+    fn taken<const AT: usize, const WORDS: usize>(
+        object: Self::Ptr,
+        span: SpanAt<AT>,
+        room: &Room<WORDS>,
+    ) -> Self::Span<'_, AT, WORDS>;
 }
 
 /// Room for words of an object. Direct readers leave it empty.
@@ -68,16 +81,14 @@ impl<const WORDS: usize> Room<WORDS> {
 
 /// Fields that are read at once where that costs less. One that lies elsewhere on this kernel is read on its own.
 pub(crate) trait Fields<P> {
-    /// Whether these bytes are among those that were read.
-    fn hold(&self, offset: u32, bytes: u32) -> bool;
+    /// Where these bytes lie, if they are among those that were read.
+    fn held(&self, offset: u32, bytes: u32) -> Option<*const u64>;
     /// A 4-byte field, by its offset in the object.
     fn u32(&self, offset: u32) -> u32;
     /// An 8-byte field.
     fn u64(&self, offset: u32) -> u64;
     /// An 8-byte field that need not be aligned to its size: the kernel had two of 4 bytes.
     fn pair(&self, offset: u32) -> u64;
-    /// One of the 8-byte words of a field.
-    fn word(&self, offset: u32, word: u32) -> u64;
     /// A field that points to another object.
     fn ptr(&self, offset: u32) -> P;
 }
@@ -186,14 +197,22 @@ impl Reader for Direct {
         unsafe { read_volatile(object.wrapping_add(offset as usize).cast()) }
     }
 
-    type Span<'a> = Self::Ptr;
+    type Span<'a, const AT: usize, const WORDS: usize> = Self::Ptr;
 
     #[inline(always)]
-    fn span<const WORDS: usize>(
-        object: Self::Ptr,
-        _span: impl FnOnce() -> Span,
+    fn take<const AT: usize, const WORDS: usize>(
+        _object: Self::Ptr,
+        _span: SpanAt<AT>,
         _room: &mut Room<WORDS>,
-    ) -> Self::Span<'_> {
+    ) {
+    }
+
+    #[inline(always)]
+    fn taken<const AT: usize, const WORDS: usize>(
+        object: Self::Ptr,
+        _span: SpanAt<AT>,
+        _room: &Room<WORDS>,
+    ) -> Self::Span<'_, AT, WORDS> {
         object
     }
 }
@@ -201,8 +220,8 @@ impl Reader for Direct {
 /// There is nothing to gain.
 impl Fields<*const u8> for *const u8 {
     #[inline(always)]
-    fn hold(&self, _offset: u32, _bytes: u32) -> bool {
-        true
+    fn held(&self, offset: u32, _bytes: u32) -> Option<*const u64> {
+        Some(Direct::within(*self, offset).cast())
     }
 
     #[inline(always)]
@@ -218,11 +237,6 @@ impl Fields<*const u8> for *const u8 {
     #[inline(always)]
     fn pair(&self, offset: u32) -> u64 {
         Direct::u64(*self, offset)
-    }
-
-    #[inline(always)]
-    fn word(&self, offset: u32, word: u32) -> u64 {
-        Direct::u64(Direct::within(*self, offset), word * 8)
     }
 
     #[inline(always)]
@@ -315,30 +329,43 @@ impl Reader for Portable {
         probe_u64(object.wrapping_add(u64::from(offset)))
     }
 
-    type Span<'a> = Copied<'a>;
+    type Span<'a, const AT: usize, const WORDS: usize> = Copied<'a, AT, WORDS>;
 
     #[inline(always)]
-    fn span<const WORDS: usize>(
+    fn take<const AT: usize, const WORDS: usize>(
         object: Self::Ptr,
-        span: impl FnOnce() -> Span,
+        span: SpanAt<AT>,
         room: &mut Room<WORDS>,
-    ) -> Self::Span<'_> {
-        let Span { start, bytes } = span();
-        let len = if bytes > WORDS as u32 * 8 { WORDS as u32 * 8 } else { bytes };
-        let (to, from) = (room.0.as_mut_ptr(), object.wrapping_add(u64::from(start)));
+    ) {
+        let mut len = span.bytes();
+        if len > WORDS as u64 * 8 {
+            len = WORDS as u64 * 8;
+        }
+        let from = object.wrapping_add(span.start());
         // SAFETY: there is room for so many bytes; the helper survives any address.
-        unsafe { helper::bpf_probe_read_kernel(to.cast(), len, from as *const _) };
-        Copied { object, start, len, words: &room.0 }
+        unsafe { helper::bpf_probe_read_kernel(room.0.as_mut_ptr().cast(), len as u32, from as *const _) };
+    }
+
+    #[inline(always)]
+    fn taken<const AT: usize, const WORDS: usize>(
+        object: Self::Ptr,
+        span: SpanAt<AT>,
+        room: &Room<WORDS>,
+    ) -> Self::Span<'_, AT, WORDS> {
+        let words;
+        // SAFETY: one move. The compiler must not know it, or it puts a place on the stack together anew for each field.
+        unsafe { asm!("{0} = {1}", out(reg) words, in(reg) room.0.as_ptr(), options(nomem, nostack)) };
+        Copied { object, span, words, room: PhantomData }
     }
 }
 
-/// Words of an object as they were read: `len` bytes from `start` on, zeros if they could not be read.
+/// Words of an object as they were read: a span's, as many as there is room for, zeros if they could not be read.
 #[derive(Clone, Copy)]
-pub(crate) struct Copied<'a> {
+pub(crate) struct Copied<'a, const AT: usize, const WORDS: usize> {
     object: u64,
-    start: u32,
-    len: u32,
-    words: &'a [MaybeUninit<u64>],
+    span: SpanAt<AT>,
+    words: *const MaybeUninit<u64>,
+    room: PhantomData<&'a Room<WORDS>>,
 }
 
 /// Reads a field that a span does not hold. A function, since this is needed at many places and on few kernels.
@@ -349,36 +376,30 @@ extern "C" fn probe_alone(address: u64) -> u64 {
     probe_u64(address)
 }
 
-impl Copied<'_> {
-    /// Where a field stands in the words; far behind them, if it lies before.
+impl<const AT: usize, const WORDS: usize> Copied<'_, AT, WORDS> {
+    /// Where a field stands in the words, if it does. A span holds all of its fields that the kernel has.
     #[inline(always)]
-    fn place(&self, offset: u32) -> u64 {
+    fn find<T>(&self, offset: u32, bytes: u32) -> Option<*const T> {
         let mut place = u64::from(offset);
         // SAFETY: one subtraction. The compiler must not know it, or it makes a loop for each answer to whether a field
         // was read: the verifier knows the one that holds, and the other costs nothing.
         unsafe {
-            asm!("{0} -= {1}", inout(reg) place, in(reg) u64::from(self.start), options(nomem, nostack));
+            asm!("{0} -= {1}", inout(reg) place, in(reg) self.span.start(), options(nomem, nostack));
         }
-        place
-    }
-
-    #[inline(always)]
-    fn find<T>(&self, offset: u32) -> Option<*const T> {
-        let place = self.place(offset);
-        let found = place + size_of::<T>() as u64 <= u64::from(self.len);
-        found.then(|| self.words.as_ptr().cast::<u8>().wrapping_add(place as usize).cast())
+        let found = place <= (WORDS as u64 * 8).wrapping_sub(u64::from(bytes));
+        found.then(|| self.words.cast::<u8>().wrapping_add(place as usize).cast())
     }
 }
 
-impl Fields<u64> for Copied<'_> {
+impl<const AT: usize, const WORDS: usize> Fields<u64> for Copied<'_, AT, WORDS> {
     #[inline(always)]
-    fn hold(&self, offset: u32, bytes: u32) -> bool {
-        self.place(offset) + u64::from(bytes) <= u64::from(self.len)
+    fn held(&self, offset: u32, bytes: u32) -> Option<*const u64> {
+        self.find(offset, bytes)
     }
 
     #[inline(always)]
     fn u32(&self, offset: u32) -> u32 {
-        match self.find(offset) {
+        match self.find(offset, 4) {
             // SAFETY: the helper wrote each byte there.
             Some(field) => unsafe { read_volatile(field) },
             None => probe_alone(self.object.wrapping_add(u64::from(offset))) as u32,
@@ -387,7 +408,7 @@ impl Fields<u64> for Copied<'_> {
 
     #[inline(always)]
     fn u64(&self, offset: u32) -> u64 {
-        match self.find(offset) {
+        match self.find(offset, 8) {
             // SAFETY: as for `u32`.
             Some(field) => unsafe { read_volatile(field) },
             None => probe_alone(self.object.wrapping_add(u64::from(offset))),
@@ -397,11 +418,6 @@ impl Fields<u64> for Copied<'_> {
     #[inline(always)]
     fn pair(&self, offset: u32) -> u64 {
         u64::from(self.u32(offset)) | u64::from(self.u32(offset + 4)) << 32
-    }
-
-    #[inline(always)]
-    fn word(&self, offset: u32, word: u32) -> u64 {
-        self.u64(offset + word * 8)
     }
 
     #[inline(always)]

@@ -1,8 +1,9 @@
 //! The registers with which a task entered the kernel, as they lie on its kernel stack: the arguments and the number of
 //! its system call. They keep what was asked for until the call returns.
 
-use super::reader::{Fields as _, Reader, Room};
+use super::reader::{Direct, Fields as _, Reader, Room};
 use super::{constant, probe_u64, span};
+use crate::task::types_current;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TracePointContext;
@@ -59,32 +60,48 @@ impl<R: Reader> Registers<R> {
 
     /// The arguments.
     #[inline(always)]
-    pub(crate) fn arguments<const WORDS: usize>(self, room: &mut Room<WORDS>) -> Arguments<'_, R> {
-        let span = || if self.compat { span!(compat_arguments)() } else { span!(arguments)() };
-        Arguments { fields: R::span(self.at, span, room), compat: self.compat }
+    pub(crate) fn arguments<const WORDS: usize>(self, room: &mut Room<WORDS>) -> Arguments<'_, R, WORDS> {
+        if !types_current::<R>() {
+            if self.compat {
+                R::take(self.at, span!(compat_arguments), room);
+            } else {
+                R::take(self.at, span!(arguments), room);
+            }
+        }
+        Arguments { registers: self, room }
     }
 
     /// The system call's number, with the ABI's own bits in it (x32).
     #[inline(always)]
     pub(crate) fn number(self) -> u32 {
-        R::u32(self.at, constant!(offsets.regs_number))
+        let offset = constant!(offsets.regs_number);
+        if types_current::<R>() { Direct::u32(self.typed(), offset) } else { R::u32(self.at, offset) }
+    }
+
+    /// For typed readers, where the kernel's helper gave the address.
+    #[inline(always)]
+    fn typed(self) -> *const u8 {
+        Direct::typed(R::address(self.at) as i64)
     }
 }
 
 /// Arguments of a system call.
-pub(crate) struct Arguments<'a, R: Reader> {
-    fields: R::Span<'a>,
-    compat: bool,
+pub(crate) struct Arguments<'a, R: Reader, const WORDS: usize> {
+    registers: Registers<R>,
+    room: &'a Room<WORDS>,
 }
 
-impl<R: Reader> Arguments<'_, R> {
+impl<R: Reader, const WORDS: usize> Arguments<'_, R, WORDS> {
     /// An argument, by its place in a native and in a 32-bit call.
     #[inline(always)]
     fn argument(&self, native: u32, compat: u32) -> u64 {
-        if self.compat {
-            return u64::from(self.fields.u32(compat));
+        let Registers { at, compat: is_compat } = self.registers;
+        match is_compat {
+            true if types_current::<R>() => u64::from(Direct::u32(self.registers.typed(), compat)),
+            true => u64::from(R::taken(at, span!(compat_arguments), self.room).u32(compat)),
+            false if types_current::<R>() => Direct::u64(self.registers.typed(), native),
+            false => R::taken(at, span!(arguments), self.room).u64(native),
         }
-        self.fields.u64(native)
     }
 
     /// The first argument.

@@ -7,7 +7,7 @@ use super::exits::{CallExecFailed, CompatExecFailed};
 use super::iteration::Iteration;
 use super::number::Number;
 use super::opens::{CallOpen, CompatOpen, RingOpen};
-use super::reader::{Direct, Fields as _, Portable, Reader, Room};
+use super::reader::{Direct, Fields, Portable, Reader, Room};
 use crate::path;
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::map;
@@ -218,12 +218,14 @@ pub(crate) struct Scratch<K> {
     pub(crate) room: Room<{ Spans::OWN_WORDS }>,
 }
 
-/// Stores the 8 bytes of a name's word. One store instruction: by bytes, a path walk takes nearly twice as long.
+/// Copies the 8 bytes of a name's word. One store instruction: by bytes, a path walk takes nearly twice as long.
 #[inline(always)]
-fn store_word(to: *mut u8, word: u32, value: u64) {
+fn copy_word(to: *mut u8, name: *const u64, word: usize) {
+    // SAFETY: the caller has a name of 40 bytes. Read from the kernel's own, a fault gives 0.
+    let value = unsafe { read_volatile(name.wrapping_add(word)) };
     // SAFETY: the caller has 40 bytes there. The address need not be aligned: a BPF store has no such rule where the
     // kernel's verifier allows it (x86-64, arm64), and volatile keeps the compiler from assuming anything else.
-    unsafe { write_volatile(to.wrapping_add(word as usize * 8).cast::<u64>(), value) };
+    unsafe { write_volatile(to.wrapping_add(word * 8).cast::<u64>(), value) };
 }
 
 impl<K: Kept> Scratch<K> {
@@ -375,7 +377,7 @@ impl<K: Kept> Scratch<K> {
     #[inline(always)]
     pub(crate) fn push_name<R: Reader>(
         &mut self,
-        dentry: &R::Span<'_>,
+        dentry: &impl Fields<R::Ptr>,
         names: &NameOffsets,
         end: &mut PathEnd,
     ) {
@@ -392,12 +394,14 @@ impl<K: Kept> Scratch<K> {
         // Read anew, so that the compiler makes no second loop for the other answer.
         let inline_words = u64::from(constant!(inline_name_words));
         // The kernel ends every name with a NUL of its own.
-        if dentry.hold(names.inline, inline_words as u32 * 8) && len < inline_words * 8 {
+        if let Some(name) = dentry.held(names.inline, inline_words as u32 * 8)
+            && len < inline_words * 8
+        {
             for word in 0..4 {
-                store_word(to, word, dentry.word(names.inline, word));
+                copy_word(to, name, word);
             }
             if inline_words > 4 {
-                store_word(to, 4, dentry.word(names.inline, 4));
+                copy_word(to, name, 4);
             }
         } else {
             let name = dentry.u64(names.external);
