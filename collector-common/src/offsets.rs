@@ -192,6 +192,8 @@ offsets! {
     files_fdt: ["files_struct.fdt"];
     /// Its files.
     fdt_files: ["fdtable.fd"];
+    /// The first table's files.
+    files_own: ["files_struct.fd_array"];
     /// The kernel's own bits of an open file.
     file_mode: ["file.f_mode"];
     /// Lowest address of the kernel stack.

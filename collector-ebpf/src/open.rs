@@ -4,7 +4,7 @@
 
 use crate::raw::{
     CallExit, Direct, Fields as _, Kept, Number, Opened, Reader, Registers, Room, Scratch, constant, now_ns,
-    span, user_u64,
+    own_file, span, user_u64,
 };
 use crate::{filter, log, path, task};
 use collector_common::{DropReason, Hook, OPEN_CREATED, PATH_BYTES_MAX, PathLen, Spans, missing};
@@ -40,12 +40,15 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
     }
     // In the order of the text, the path first.
     if result >= 0 {
-        let file = file_of::<R>(task, result as u32);
-        if !may_be_wanted::<R, _>(scratch, file) {
+        let fd = result as u32;
+        let told = match own_file_of::<R>(fd) {
+            Some(file) => fill_wanted::<Direct, R, _>(scratch, file),
+            None => fill_wanted::<R, R, _>(scratch, file_of::<R>(task, fd)),
+        };
+        if !told {
             return 0;
         }
-        scratch.record.header.ktime_ns = now_ns();
-        fill_file::<R, _>(scratch, file);
+        fill_path::<R, _>(scratch);
     } else {
         scratch.record.header.ktime_ns = now_ns();
         fill_no_file(scratch);
@@ -115,21 +118,42 @@ fn files<R: Reader>(task: R::Ptr) -> u64 {
     R::u64(fdt, constant!(offsets.fdt_files))
 }
 
-/// The first look at the opened file's path: false if none of the wanted ones begins like it.
+/// The same for typed readers, where the verifier can follow the descriptor so far.
 #[inline(always)]
-pub(crate) fn may_be_wanted<R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: R::Ptr) -> bool {
+fn own_file_of<R: Reader>(fd: u32) -> Option<*const u8> {
+    if !task::types_current::<R>() {
+        return None;
+    }
+    own_file(Direct::ptr(Direct::current(), constant!(offsets.task_files)), fd)
+}
+
+/// When it was, and the opened file but for its path; false if none of the wanted paths begins like that.
+#[inline(always)]
+fn fill_wanted<F: Reader, R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: F::Ptr) -> bool {
+    if !may_be_wanted::<F, R, _>(scratch, file) {
+        return false;
+    }
+    scratch.record.header.ktime_ns = now_ns();
+    fill_file::<F, _>(scratch, file);
+    true
+}
+
+/// The first look at the opened file's path: false if none of the wanted ones begins like it. `F` reads the file, `R`
+/// what is above it.
+#[inline(always)]
+pub(crate) fn may_be_wanted<F: Reader, R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: F::Ptr) -> bool {
     if constant!(filters.prefixes_len) == 0 {
         return true;
     }
-    let dentry = R::ptr(file, constant!(offsets.file_dentry));
-    if R::address(dentry) == 0 {
+    let dentry = F::ptr(file, constant!(offsets.file_dentry));
+    if F::address(dentry) == 0 {
         return true;
     }
-    scratch.set_path_from(R::address(R::ptr(file, constant!(offsets.file_mnt))), R::address(dentry));
+    scratch.set_path_from(F::address(F::ptr(file, constant!(offsets.file_mnt))), F::address(dentry));
     K::path_may_be_wanted::<R>()
 }
 
-/// The opened file.
+/// The opened file but for its path, whose begin is named in the scratch.
 #[inline(always)]
 pub(crate) fn fill_file<R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: R::Ptr) {
     let fields = R::span(file, span!(file), &mut scratch.room);
@@ -140,15 +164,20 @@ pub(crate) fn fill_file<R: Reader, K: Opened>(scratch: &mut Scratch<K>, file: R:
     let inode = R::span(inode, span!(inode), &mut room);
     scratch.record.ino = inode.u64(constant!(offsets.inode_ino));
     scratch.record.dev = R::u32(inode.ptr(constant!(offsets.inode_sb)), constant!(offsets.sb_dev));
-    let dentry = fields.ptr(constant!(offsets.file_dentry));
-    if R::address(dentry) == 0 {
+    let (mnt, dentry) = (fields.ptr(constant!(offsets.file_mnt)), fields.ptr(constant!(offsets.file_dentry)));
+    scratch.set_path_from(R::address(mnt), R::address(dentry));
+}
+
+/// The path of the file that was filled.
+#[inline(always)]
+pub(crate) fn fill_path<R: Reader, K: Opened>(scratch: &mut Scratch<K>) {
+    if scratch.path_from().1 == 0 {
         // Another thread has closed the descriptor already.
         scratch.record.header.missing |= missing::OPEN_PATH;
         scratch.record.path = NO_PATH;
         return;
     }
-    let mnt = fields.ptr(constant!(offsets.file_mnt));
-    scratch.record.path = path::append::<R, _>(scratch, mnt, dentry);
+    scratch.record.path = path::append_named::<R, _>(scratch);
 }
 
 const NO_PATH: PathLen = PathLen { len: 0, total: 0, flags: 0 };

@@ -20,15 +20,21 @@ type LookRoom = Room<{ Spans::LOOK_WORDS }>;
 /// Room for a mount from the one it is mounted on to its root.
 type MountRoom = Room<{ Spans::MOUNT_WORDS }>;
 
-/// Appends the path to the scratch's text.
+/// Appends a path to the scratch's text.
 #[inline(always)]
 pub(crate) fn append<R: Reader, K: Pathed>(
     scratch: &mut Scratch<K>,
     vfsmount: R::Ptr,
     dentry: R::Ptr,
 ) -> PathLen {
-    let start = scratch.text_len();
     scratch.set_path_from(R::address(vfsmount), R::address(dentry));
+    append_named::<R, K>(scratch)
+}
+
+/// Appends the path whose begin the scratch names.
+#[inline(always)]
+pub(crate) fn append_named<R: Reader, K: Pathed>(scratch: &mut Scratch<K>) -> PathLen {
+    let start = scratch.text_len();
     for _ in 0..u64::from(PATH_TRIES_MAX) {
         scratch.start_path(start);
         let mut flags = K::walk_short::<R>() as u32;

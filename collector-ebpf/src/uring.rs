@@ -73,10 +73,11 @@ pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         } else {
             request.direct_file(slot, result)
         };
-        if !open::may_be_wanted::<R, _>(scratch, file) {
+        if !open::may_be_wanted::<R, R, _>(scratch, file) {
             return forgotten(request);
         }
         open::fill_file::<R, _>(scratch, file);
+        open::fill_path::<R, _>(scratch);
         if slot != 0 {
             scratch.record.state |= OPEN_DIRECT;
             if slot != ANY_SLOT {

@@ -20,6 +20,7 @@ mod opens;
 mod reader;
 mod regs;
 mod scratch;
+mod slots;
 
 pub(crate) use address::AddressScratch;
 pub(crate) use attempts::{Attempt, CALL_OVER};
@@ -37,6 +38,7 @@ pub(crate) use opens::{Opened, RingOpen};
 pub(crate) use reader::{Direct, Fields, Portable, Reader, Room};
 pub(crate) use regs::{Arguments, Registers, is_compat};
 pub(crate) use scratch::{Emitted, Kept, Pathed, Scratch};
+pub(crate) use slots::own_file;
 
 use aya_ebpf::helpers::generated as helper;
 
