@@ -69,8 +69,8 @@ pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     // Until it is decided, when the latency is known.
     record.latency_ns = sock::instance::<R>(sk);
     record.text_len = 0;
-    task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
-    task::fill_exe::<R>(&mut record.task, task);
+    task::fill::<R, _>(&mut record.task, &mut Room::<{ Spans::CRED_WORDS }>::new());
+    task::fill_exe::<R>(&mut record.task);
     sock::fill_kind::<R>(record, sk);
     record.abi = caller.abi;
     record.cookie = sock::cookie::<R>(sk);
@@ -283,8 +283,8 @@ fn returned<R: Reader, E: CallExit>(
     let record = &mut scratch.record;
     record.header.ktime_ns = ktime_ns;
     record.header.missing = 0;
-    task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
-    task::fill_exe::<R>(&mut record.task, task);
+    task::fill::<R, _>(&mut record.task, &mut Room::<{ Spans::CRED_WORDS }>::new());
+    task::fill_exe::<R>(&mut record.task);
     record.abi = if E::COMPAT { constant!(arch.compat_abi) } else { constant!(arch.native_abi) } as u16;
     record.cookie = cookie;
     record.latency_ns = 0;

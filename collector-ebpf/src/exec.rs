@@ -28,7 +28,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     scratch.record.header.missing = own;
     scratch.record.old_tid = ctx.arg(1);
     scratch.record.reserved = 0;
-    task::fill::<R, _>(&mut scratch.record.task, task, &mut scratch.room);
+    task::fill::<R, _>(&mut scratch.record.task, &mut scratch.room);
     // In the order of the text, paths first.
     fill_file::<R>(scratch, bprm);
     fill_cwd::<R>(scratch, task);

@@ -25,14 +25,13 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
         Hook::Execveat | Hook::Ia32Execveat => (registers.arg1(), registers.arg2()),
         _ => (registers.arg0(), registers.arg1()),
     };
-    let task = R::current();
     scratch.clear_text();
     scratch.record.header.ktime_ns = now_ns();
     scratch.record.header.missing = 0;
     scratch.record.errno = result.wrapping_neg() as u32;
     scratch.record.flags = 0;
-    task::fill::<R, _>(&mut scratch.record.task, task, &mut scratch.room);
-    task::fill_exe::<R>(&mut scratch.record.task, task);
+    task::fill::<R, _>(&mut scratch.record.task, &mut scratch.room);
+    task::fill_exe::<R>(&mut scratch.record.task);
     scratch.record.filename_len = scratch.push_user_str::<PATH_BYTES_MAX>(name);
     if scratch.record.filename_len == 0 {
         scratch.record.header.missing |= missing::EXEC_FAILED_FILENAME;

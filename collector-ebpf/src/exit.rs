@@ -29,7 +29,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         unfollow(R::current_ids().0);
     }
     let mut record = ExitRecord::default();
-    task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
+    task::fill::<R, _>(&mut record.task, &mut Room::<{ Spans::CRED_WORDS }>::new());
     // Threads that end at once can each find themselves the last, where the tracepoint does not say; one of them tells.
     // How many threads are left decides nothing: the others may be gone by now.
     if !told && !first_exit(record.task.pid, record.task.start_ns) {
@@ -38,7 +38,7 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     let Some(number) = Number::take(Hook::Exit) else { return 0 };
     record.header.ktime_ns = now_ns();
     record.header.missing = own;
-    task::fill_exe::<R>(&mut record.task, task);
+    task::fill_exe::<R>(&mut record.task);
     // What the parent's wait gives: the process's code if it ended as a whole, else its first thread's.
     record.status = if R::u32(signal, constant!(offsets.signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
         R::u32(signal, constant!(offsets.signal_group_exit_code))

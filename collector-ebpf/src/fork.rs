@@ -34,8 +34,8 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         // Read for the process table only. The rest lies in a dozen cache lines that nothing else needs now.
         task::fill_key::<R>(&mut record.task, task);
     } else {
-        task::fill::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
-        task::fill_exe::<R>(&mut record.task, task);
+        task::fill::<R, _>(&mut record.task, &mut Room::<{ Spans::CRED_WORDS }>::new());
+        task::fill_exe::<R>(&mut record.task);
     }
     record.child_pid = child_pid;
     record.child_tid = R::u32(child, constant!(offsets.task_pid));

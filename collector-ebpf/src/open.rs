@@ -30,7 +30,6 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
         return 0;
     };
     let registers = ctx.registers::<R>();
-    let task = R::current();
     scratch.clear_text();
     scratch.record.header.missing = 0;
     scratch.record.result = result as i32;
@@ -43,7 +42,7 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
         let fd = result as u32;
         let told = match own_file_of::<R>(fd) {
             Some(file) => fill_wanted::<Direct, R, _>(scratch, file),
-            None => fill_wanted::<R, R, _>(scratch, file_of::<R>(task, fd)),
+            None => fill_wanted::<R, R, _>(scratch, file_of::<R>(fd)),
         };
         if !told {
             return 0;
@@ -64,7 +63,7 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
         return 0;
     }
     let Some(number) = Number::take(hook) else { return 0 };
-    task::fill::<R, _>(&mut scratch.record.task, task, &mut scratch.room);
+    task::fill::<R, _>(&mut scratch.record.task, &mut scratch.room);
     // The process table has it, and an open is told often.
     scratch.record.task.exe_ino = 0;
     scratch.record.task.exe_dev = 0;
@@ -101,9 +100,8 @@ fn fill_request<R: Reader, K: Opened>(scratch: &mut Scratch<K>, registers: Regis
 
 /// What a descriptor of the current task stands for.
 #[inline(always)]
-pub(crate) fn file_of<R: Reader>(task: R::Ptr, fd: u32) -> R::Ptr {
-    let files =
-        if task::types_current::<R>() { files::<Direct>(Direct::current()) } else { files::<R>(task) };
+pub(crate) fn file_of<R: Reader>(fd: u32) -> R::Ptr {
+    let files = if task::types_current::<R>() { files::<Direct>() } else { files::<R>() };
     let slot = files.wrapping_add(u64::from(fd) * 8);
     // The slot holds the address of a file. Typed readers see it as a struct that has such a pointer.
     let bprm_file = constant!(offsets.bprm_file);
@@ -111,10 +109,10 @@ pub(crate) fn file_of<R: Reader>(task: R::Ptr, fd: u32) -> R::Ptr {
     R::ptr(slot, bprm_file)
 }
 
-/// Address of a task's open files.
+/// Address of the current task's open files.
 #[inline(always)]
-fn files<R: Reader>(task: R::Ptr) -> u64 {
-    let fdt = R::ptr(R::ptr(task, constant!(offsets.task_files)), constant!(offsets.files_fdt));
+fn files<R: Reader>() -> u64 {
+    let fdt = R::ptr(R::ptr(R::current(), constant!(offsets.task_files)), constant!(offsets.files_fdt));
     R::u64(fdt, constant!(offsets.fdt_files))
 }
 

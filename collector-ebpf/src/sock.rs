@@ -95,7 +95,7 @@ pub(crate) fn of_descriptor<R: Reader>(task: R::Ptr, descriptor: u32) -> Option<
     if descriptor >= R::u32(table, constant!(offsets.fdt_max)) {
         return None;
     }
-    let file = open::file_of::<R>(task, descriptor);
+    let file = open::file_of::<R>(descriptor);
     let inode = R::ptr(file, constant!(offsets.file_inode));
     if R::u16(inode, constant!(offsets.inode_mode)) & FILE_KIND != SOCKET_KIND {
         return None;

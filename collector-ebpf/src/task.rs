@@ -62,11 +62,7 @@ pub(crate) fn types_current<R: Reader>() -> bool {
 
 /// Fills everything but the running file, of the current task in a program of a tracepoint.
 #[inline(always)]
-pub(crate) fn fill<R: Reader, const WORDS: usize>(
-    record: &mut TaskRecord,
-    task: R::Ptr,
-    room: &mut Room<WORDS>,
-) {
+pub(crate) fn fill<R: Reader, const WORDS: usize>(record: &mut TaskRecord, room: &mut Room<WORDS>) {
     if types_current::<R>() {
         // On these kernels no number can be added to a typed pointer.
         let address = |_| {
@@ -75,7 +71,7 @@ pub(crate) fn fill<R: Reader, const WORDS: usize>(
         };
         return fill_by::<Direct, WORDS>(record, Direct::current(), room, address);
     }
-    fill_anywhere::<R, WORDS>(record, task, room);
+    fill_anywhere::<R, WORDS>(record, R::current(), room);
 }
 
 /// The same in any program.
@@ -123,11 +119,11 @@ fn fill_by<R: Reader, const WORDS: usize>(
 
 /// The current task's running file as the memory map names it, in a program of a tracepoint; zeros where there is none.
 #[inline(always)]
-pub(crate) fn fill_exe<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
+pub(crate) fn fill_exe<R: Reader>(record: &mut TaskRecord) {
     if types_current::<R>() {
         return fill_exe_of_any::<Direct>(record, Direct::current());
     }
-    fill_exe_of_any::<R>(record, task);
+    fill_exe_of_any::<R>(record, R::current());
 }
 
 /// The same of any task, in any program.

@@ -68,11 +68,8 @@ pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     // In the order of the text, the path first.
     if result >= 0 {
         let slot = R::u32(request.command(), constant!(offsets.io_open_slot));
-        let file = if slot == 0 {
-            open::file_of::<R>(task, result as u32)
-        } else {
-            request.direct_file(slot, result)
-        };
+        let file =
+            if slot == 0 { open::file_of::<R>(result as u32) } else { request.direct_file(slot, result) };
         if !open::may_be_wanted::<R, R, _>(scratch, file) {
             return forgotten(request);
         }
@@ -99,7 +96,7 @@ pub(crate) fn completed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         return 0;
     }
     let Some(number) = Number::take(Hook::UringOpen) else { return 0 };
-    task::fill::<R, _>(&mut scratch.record.task, task, &mut scratch.room);
+    task::fill::<R, _>(&mut scratch.record.task, &mut scratch.room);
     // The process table has it, and an open is told often.
     scratch.record.task.exe_ino = 0;
     scratch.record.task.exe_dev = 0;

@@ -93,6 +93,26 @@ pub(crate) trait Fields<P> {
     fn ptr(&self, offset: u32) -> P;
 }
 
+/// `bpf_get_current_task`
+const CURRENT_TASK: u32 = 35;
+/// `bpf_get_current_task_btf`
+const CURRENT_TASK_TYPED: u32 = 158;
+
+/// The current task. It is the same in all of a program's run: told so, the compiler calls once where it is asked for
+/// often, and not at all where it is not used.
+#[inline(always)]
+fn current_task<const HELPER: u32>() -> u64 {
+    let task;
+    // SAFETY: neither helper has preconditions. They take no arguments, and change the registers of any call.
+    unsafe {
+        asm!(
+            "call {helper}", helper = const HELPER, out("r0") task, out("r1") _, out("r2") _, out("r3") _, out("r4") _,
+            out("r5") _, options(pure, nomem, nostack)
+        );
+    }
+    task
+}
+
 /// Typed pointers and direct loads. The verifier knows each pointer's kernel type and lets a load that would fault
 /// give 0.
 #[derive(Clone, Copy)]
@@ -104,8 +124,7 @@ impl Reader for Direct {
 
     #[inline(always)]
     fn current() -> Self::Ptr {
-        // SAFETY: the helper has no preconditions.
-        unsafe { helper::bpf_get_current_task_btf() as usize as *const u8 }
+        current_task::<CURRENT_TASK_TYPED>() as usize as *const u8
     }
 
     #[inline(always)]
@@ -255,8 +274,7 @@ impl Reader for Portable {
 
     #[inline(always)]
     fn current() -> Self::Ptr {
-        // SAFETY: the helper has no preconditions.
-        unsafe { helper::bpf_get_current_task() }
+        current_task::<CURRENT_TASK>()
     }
 
     #[inline(always)]

@@ -37,8 +37,7 @@ impl<R: Reader> Registers<R> {
     #[inline(always)]
     pub(crate) fn of_current() -> Self {
         if R::DIRECT || constant!(task_regs_helper) != 0 {
-            // SAFETY: the helper has no preconditions.
-            let task = unsafe { helper::bpf_get_current_task_btf() };
+            let task = Direct::current();
             // SAFETY: the helper takes the current task, and gives a pointer that the verifier has typed.
             return Self::native(R::typed(unsafe { helper::bpf_task_pt_regs(task as *mut _) }));
         }
