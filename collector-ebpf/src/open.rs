@@ -109,20 +109,20 @@ pub(crate) fn file_of<R: Reader>(fd: u32) -> R::Ptr {
     R::ptr(slot, bprm_file)
 }
 
-/// Address of the current task's open files.
-#[inline(always)]
-fn files<R: Reader>() -> u64 {
-    let fdt = R::ptr(R::ptr(R::current(), constant!(offsets.task_files)), constant!(offsets.files_fdt));
-    R::u64(fdt, constant!(offsets.fdt_files))
-}
-
-/// The same for typed readers, where the verifier can follow the descriptor so far.
+/// The same for typed readers where the kernel has no cast, as far as the verifier follows the descriptor.
 #[inline(always)]
 fn own_file_of<R: Reader>(fd: u32) -> Option<*const u8> {
     if !task::types_current::<R>() {
         return None;
     }
     own_file(Direct::ptr(Direct::current(), constant!(offsets.task_files)), fd)
+}
+
+/// Address of the current task's open files.
+#[inline(always)]
+fn files<R: Reader>() -> u64 {
+    let fdt = R::ptr(R::ptr(R::current(), constant!(offsets.task_files)), constant!(offsets.files_fdt));
+    R::u64(fdt, constant!(offsets.fdt_files))
 }
 
 /// When it was, and the opened file but for its path; false if none of the wanted paths begins like that.

@@ -3,7 +3,8 @@
 //! Names and directories can be renamed while a path is walked, and what is put together then need never have been a
 //! path. The kernel counts such changes in each dentry. So a path is walked twice: to take its names, each after its
 //! counter, and to look at the counters once more. If they are the same, nothing on the way changed between the two
-//! looks, and so the path was as it is told when the first walk ended.
+//! looks, and so the path was as it is told when the first walk ended. What that walk read last, the mount of all, needs
+//! no second look.
 
 use crate::raw::{Fields as _, NameOffsets, Pathed, Reader, Room, Scratch, constant, span};
 use collector_common::{
@@ -135,7 +136,7 @@ struct Walk<R: Reader> {
     /// The mount it is mounted on, and where: for probe reads, which take all three at once.
     mounted: (R::Ptr, R::Ptr),
     dentry: R::Ptr,
-    /// The mount at whose root an earlier walk ended, and that root: probe reads need not read it again.
+    /// The mount at whose root an earlier walk ended, and that root: probe reads leave out what it read last.
     end: Option<(R::Ptr, R::Ptr)>,
     /// What it has seen, in one number.
     trace: u64,
