@@ -3,9 +3,10 @@
 /// Shortest nap, and the one after a turn that read nothing.
 const NAP_MS_MIN: u16 = 1;
 /// Longest nap between turns of few records.
-const NAP_MS_SPARSE_MAX: u16 = 2;
-/// Longest nap. At 400,000 records a second on two CPUs, a fifth of a default ring fills in it.
-const NAP_MS_MAX: u16 = 4;
+const NAP_MS_SPARSE_MAX: u16 = 8;
+/// Longest nap between others: what is read in one turn is to be in the cache when it is written. At 400,000 records a
+/// second on two CPUs, a fifth of a default ring fills in it.
+const NAP_MS_DENSE_MAX: u16 = 4;
 /// A turn that read fewer is one of few records.
 const DENSE_RECORDS: usize = 64;
 /// Naps without a record after which the reader lies down.
@@ -55,7 +56,7 @@ impl Naps {
         } else {
             self.empty = 0;
             if napped {
-                let longest = if read < DENSE_RECORDS { NAP_MS_SPARSE_MAX } else { NAP_MS_MAX };
+                let longest = if read < DENSE_RECORDS { NAP_MS_SPARSE_MAX } else { NAP_MS_DENSE_MAX };
                 self.ms = (self.ms * 2).min(longest);
             }
             if read >= BUSY_RECORDS {
@@ -79,15 +80,15 @@ mod tests {
     #[test]
     fn naps_that_end_with_records_become_longer_up_to_the_bound() {
         assert_eq!(rests(&[DENSE_RECORDS; 4]), [1, 2, 4, 4].map(Rest::Nap));
-        assert_eq!(rests(&[1; 4]), [1, 2, 2, 2].map(Rest::Nap));
-        assert_eq!(rests(&[64, 64, 64, 1]), [1, 2, 4, 2].map(Rest::Nap));
+        assert_eq!(rests(&[1; 5]), [1, 2, 4, 8, 8].map(Rest::Nap));
+        assert_eq!(rests(&[64, 64, 64, 1, 64]), [1, 2, 4, 8, 4].map(Rest::Nap));
     }
 
     #[test]
     fn a_pause_makes_naps_short_again_and_then_the_reader_lies_down() {
         use Rest::{Nap, Sleep};
         let turns = [1, 1, 1, 0, 0, 0, 0, 1, 1];
-        assert_eq!(rests(&turns), [Nap(1), Nap(2), Nap(2), Nap(1), Nap(1), Sleep, Sleep, Nap(1), Nap(2)]);
+        assert_eq!(rests(&turns), [Nap(1), Nap(2), Nap(4), Nap(1), Nap(1), Sleep, Sleep, Nap(1), Nap(2)]);
     }
 
     #[test]
