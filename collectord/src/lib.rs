@@ -9,6 +9,7 @@
 //! What it does not do: it writes no file and listens on nothing.
 #![deny(unsafe_code)]
 
+mod children;
 pub mod cli;
 mod color;
 pub mod doctor;

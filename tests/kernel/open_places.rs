@@ -139,7 +139,9 @@ fn hostile_names_come_back_exactly_from_opens(rig: &Rig) -> Result<()> {
 fn the_compact_form_of_hostile_names_is_one_safe_line_an_open(rig: &Rig) -> Result<()> {
     let (folder, paths) = hostile_paths(rig)?;
     let mut command = rig.collectord();
-    command.args(["watch", "--format", "compact", "--no-color", "--events", "open", "--path-prefix"]);
+    command.args(["watch", "--format", "compact", "--no-color", "--events", "open"]);
+    // A failed open by a relative name could be of that folder too, whoever asks for it.
+    command.args(["--comm", "actor", "--path-prefix"]);
     let mut process = Process::start(command.arg(folder), None)?;
     process.line(limits::start())?.context("a first line")?;
     open_each(rig, &paths)?;

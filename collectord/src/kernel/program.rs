@@ -3,6 +3,7 @@
 use super::layout::Layout;
 use super::refusal::Refusal;
 use super::wrappers::Wrappers;
+use crate::children;
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSockAddr, FExit, Program, ProgramError, ProgramInfo, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf};
@@ -108,6 +109,7 @@ pub(crate) struct Links(pub(super) Vec<Link>);
 impl Links {
     /// Takes them off, all at once: the kernel's waits go on side by side.
     pub(crate) fn detach(self) {
+        let _alone = children::none_starts();
         std::thread::scope(|scope| {
             for link in self.0 {
                 scope.spawn(|| drop(link));

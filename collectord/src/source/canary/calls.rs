@@ -1,6 +1,6 @@
 //! The canary's calls and its program. None changes anything, none can succeed with an effect, and none waits long.
 
-use crate::raw_calls;
+use crate::{children, raw_calls};
 use collector_common::Hook;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, openat, openat2};
@@ -70,7 +70,9 @@ impl Calls {
     /// Starts a program that does nothing, and waits for its end; false where there is none. It comes through the hooks of
     /// forks, execs and exits. Its input and output are this process's: others would have to be opened.
     pub(super) fn run_program(&self) -> bool {
-        self.program.is_some_and(|program| Command::new(program).env_clear().status().is_ok())
+        let Some(program) = self.program else { return false };
+        let started = children::start(Command::new(program).env_clear());
+        started.and_then(|mut child| child.wait()).is_ok()
     }
 
     fn argument(&self) -> [CString; 1] {
