@@ -85,7 +85,7 @@ impl Bench<'_> {
     /// CPU time that a collector adds to its machine's work, and its own.
     pub(super) fn cost(&mut self) -> Result<()> {
         let agents = self.agents(DEFAULT_EVENTS, "oce");
-        for (kind, count) in [(Kind::Open, 300_000), (Kind::Getppid, 2_000_000), (Kind::Exec, 2_000)] {
+        for (kind, count) in [(Kind::Open, 1_000_000), (Kind::Getppid, 2_000_000), (Kind::Exec, 2_000)] {
             let load = self.load(kind, count);
             self.beside_none(
                 &format!("cost {}", kind.name()),
