@@ -8,7 +8,7 @@ use crate::limits;
 use crate::process::Process;
 use crate::rig::{Act, Rig};
 use crate::watch::{Watch, watched};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use collector_common::Filters;
 use collector_core::process_table::SnapshotEntry;
 use collectord::snapshot::{ToldBy, from_proc};
@@ -156,7 +156,10 @@ fn an_open_of_one_has_its_program_and_its_parents_name(rig: &Rig) -> Result<()> 
         std::fs::File::create(&file)?;
         Ok(())
     })?;
-    let open = stream.of_kind("open").next().context("the open is told")?;
+    let Some(open) = stream.of_kind("open").next() else {
+        stream.skip_if_missed("open")?;
+        bail!("the open is not told: {:?}", stream.lines.last());
+    };
     ensure!(open.number("process.start_ns")? / NS_PER_TICK == start_ticks(own)?, "{}", open.0);
     ensure!(is_path(&open.0["process"]["exe"], &std::env::current_exe()?), "{}", open.0);
     let parent = comm(std::os::unix::process::parent_id())?;

@@ -165,7 +165,7 @@ impl Stream {
     }
 
     /// Skips the test that looks for one event, where the kernel may have skipped the program that would have told it.
-    fn skip_if_missed(&self, kind: &str) -> Result<()> {
+    pub(crate) fn skip_if_missed(&self, kind: &str) -> Result<()> {
         let class = match kind {
             "exec" | "exec_failed" | "fork" | "exit" => "process",
             "open" => "file",
