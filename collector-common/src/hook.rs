@@ -1,8 +1,8 @@
 //! The attached programs: one row each. A hook is also a numbering stream: a program is not entered twice on one CPU, so
 //! numbers and scratch of one hook need no atomics, whatever can interrupt it. Since 6.1 the kernel sees to that (a raw
 //! tracepoint's program that is active on the CPU is skipped, and the skip counted); before, these tracepoints ran with
-//! preemption off, and all of them are hit by tasks only, but for `TcpEnd`, which guards itself, and
-//! for the hooks of cgroups: these can be preempted, and number atomically where the kernel can.
+//! preemption off, and all of them are hit by tasks only, but for `TcpEnd` and `TcpDestroy`, which
+//! guard themselves, and for the hooks of cgroups: these can be preempted, and number atomically where the kernel can.
 //!
 //! The programs behind functions ([`Rung::Fexit`]) can be preempted too, but not leave their CPU, and one program is not
 //! entered twice there: since 5.12 the kernel skips and counts such a run (`__bpf_prog_enter`, `prog->active`), and 5.10
@@ -171,4 +171,6 @@ hooks! {
     Ia32Connect = 28: Network, Fexit, "ia32_connect", "ia32_connect";
     /// A 32-bit `socketcall` came back, through which older programs connect.
     Ia32Socketcall = 29: Network, Fexit, "ia32_socketcall", "ia32_socketcall";
+    /// A TCP socket is destroyed: in any context. An attempt that is still kept was not seen to end.
+    TcpDestroy = 30: Network, RawTracepoint, "tcp_destroy_sock", "tcp_destroy", program "tcp_destroy";
 }

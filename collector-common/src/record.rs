@@ -68,7 +68,7 @@ pub const RESULT_OK: u16 = 1;
 pub const RESULT_PENDING: u16 = 2;
 /// Failed; the record's `error` says with what, 0 if nobody said.
 pub const RESULT_FAILED: u16 = 3;
-/// The hook does not see how it ends.
+/// How it ended was not seen: the hook cannot see it, or was skipped when it did.
 pub const RESULT_UNSEEN: u16 = 4;
 
 /// No system call's ABI, or not known.

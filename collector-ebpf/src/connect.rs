@@ -5,6 +5,8 @@
 //! - `begin` sees each TCP attempt in its caller's context and keeps it. It tells none but those of a compat call on a
 //!   socket that does not wait: those have no exit that is seen.
 //! - `end` sees how it is decided, in any context. If the attempt was told as pending it tells the result, else all.
+//! - `destroyed` sees the socket go. What is kept of it then had an end that was not seen, because that run of `end` was
+//!   skipped; it tells so, as how the attempt came out can no longer be known.
 //! - `exit` sees native calls return. It tells the attempts that `begin` never sees (other protocols, no route) and, with
 //!   `EINPROGRESS`, those that go on. Where the exits of 32-bit calls are hooked it tells those that `begin` never sees,
 //!   of other protocols than TCP and UDP and without a route; the others are told without it.
@@ -21,8 +23,8 @@ use crate::syscall::{self, Call};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{
-    CONNECT_LATENCY, CONNECT_NATIVE, CONNECT_NONBLOCKING, CONNECT_TOLD, ConnectRecord, DropReason, Hook,
-    RESULT_FAILED, RESULT_OK, RESULT_PENDING, RecordKind, SOCKADDR_BYTES_MAX, Spans, missing,
+    CONNECT_LATENCY, CONNECT_NATIVE, CONNECT_NONBLOCKING, CONNECT_TOLD, COOKIE_OWN, ConnectRecord, DropReason, Hook,
+    RESULT_FAILED, RESULT_OK, RESULT_PENDING, RESULT_UNSEEN, RecordKind, SOCKADDR_BYTES_MAX, Spans, missing,
 };
 
 const TCP_ESTABLISHED: u32 = 1;
@@ -172,6 +174,41 @@ fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address:
     returned
 }
 
+#[inline(always)]
+pub(crate) fn destroyed<R: Reader>(ctx: &RawTracePointContext) -> i32 {
+    let address = ctx.arg::<u64>(0);
+    if !attempts::is_kept::<R>(address) {
+        return 0;
+    }
+    let Some(_guard) = Guard::enter(Hook::TcpDestroy) else { return 0 };
+    if let Some(attempt) = attempts::under_way::<R>(address) {
+        end_unseen::<R>(ctx, attempt, address);
+    }
+    attempts::forget::<R>(address);
+    0
+}
+
+/// Tells an attempt whose end was not seen.
+#[inline(always)]
+fn end_unseen<R: Reader>(ctx: &RawTracePointContext, attempt: Attempt, address: u64) {
+    let record = attempt.record;
+    let sk = R::object(address, constant!(types.sock));
+    let cookie = sock::cookie::<R>(sk);
+    // Where the destruction of the attempt's own socket was skipped as well, this is another one.
+    if cookie != record.cookie && cookie != 0 && record.cookie & COOKIE_OWN == 0 {
+        return;
+    }
+    let told = record.flags & CONNECT_TOLD != 0
+        || (record.flags & CONNECT_NATIVE != 0 && attempts::claim::<R>(address).is_none());
+    record.header.ktime_ns = now_ns();
+    sock::fill_local::<R>(record, sk);
+    sock::fill_remote::<R>(record, sk);
+    record.result = RESULT_UNSEEN;
+    record.error = 0;
+    let kind = if told { RecordKind::ConnectResult } else { RecordKind::Connect };
+    tell(ctx, record, Hook::TcpDestroy, kind);
+}
+
 /// Whether the current task is the attempt's caller and in a native `connect`.
 #[inline(always)]
 fn is_within_call<R: Reader>(record: &ConnectRecord) -> bool {
@@ -264,6 +301,8 @@ fn returned<R: Reader, E: CallExit>(
         } else if error == EALREADY || error == EISCONN || attempts::failure_was_told::<R>(sk, cookie, error)
         {
             return 0;
+        } else {
+            attempts::forget_of_call::<R>(sk, current_ids().1);
         }
     } else if interrupted {
         return 0;

@@ -93,6 +93,16 @@ pub fn tcp_end_portable(ctx: RawTracePointContext) -> i32 {
     connect::end::<Portable>(&ctx)
 }
 
+#[raw_tracepoint]
+pub fn tcp_destroy_direct(ctx: RawTracePointContext) -> i32 {
+    connect::destroyed::<Direct>(&ctx)
+}
+
+#[raw_tracepoint]
+pub fn tcp_destroy_portable(ctx: RawTracePointContext) -> i32 {
+    connect::destroyed::<Portable>(&ctx)
+}
+
 #[tracepoint]
 pub fn sys_exit_connect_direct(ctx: TracePointContext) -> u32 {
     connect::exit::<Direct, _>(&ctx, Hook::ConnectExit)

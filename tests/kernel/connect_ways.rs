@@ -1,6 +1,6 @@
 //! Further ways to connect: without a bind before, through options of TCP, by other families, to where nobody is.
 
-use crate::connect::{EVENTS, acted, agree};
+use crate::connect::{EVENTS, acted, agree, decided_by_timers};
 use crate::event::Event;
 use crate::hostile;
 use crate::open::words;
@@ -120,8 +120,7 @@ fn other_families_are_declared(rig: &Rig) -> Result<()> {
 
 /// Both families; IPv4 alone where the kernel has no veth.
 fn a_network_that_drops_packets_is_a_timeout(rig: &Rig) -> Result<()> {
-    let (acts, stream) = acted(rig, &["dropped", "20"])?;
-    let attempts = agree(&acts, &stream)?;
+    let (acts, stream, attempts) = decided_by_timers(rig, &["dropped", "20"])?;
     ensure!(matches!(attempts, 21 | 41), "{attempts} attempts");
     let of_actor = of_actor(&acts[0], "connect", &stream)?;
     let waited = of_actor.iter().filter(|event| event.text("connect.result").is_ok_and(|is| is == "timeout"));
@@ -130,7 +129,8 @@ fn a_network_that_drops_packets_is_a_timeout(rig: &Rig) -> Result<()> {
 }
 
 fn nobody_at_the_address_is_unreachable_later(rig: &Rig) -> Result<()> {
-    let (acts, _) = agrees(rig, &["nobody-there", "10"], 21)?;
+    let (acts, _, attempts) = decided_by_timers(rig, &["nobody-there", "10"])?;
+    ensure!(attempts == 21, "{attempts} attempts");
     let later = acts[0].words.iter().filter(|word| word["later"] == "unreachable").count();
     ensure!(later == 20, "{later} were decided as unreachable");
     Ok(())

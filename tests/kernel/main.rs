@@ -38,6 +38,7 @@ mod privileges;
 mod process;
 mod rig;
 mod terminal;
+mod unseen;
 mod uring;
 mod watch;
 
@@ -70,6 +71,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("exit", exit::TESTS),
     ("connect", connect::TESTS),
     ("connect_ways", connect_ways::TESTS),
+    ("unseen", unseen::TESTS),
     ("identity", identity::TESTS),
     ("derived", derived::TESTS),
     ("before", before::TESTS),

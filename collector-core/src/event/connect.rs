@@ -49,8 +49,8 @@ pub struct ConnectResult {
     pub local: Option<Endpoint>,
     /// The remote address.
     pub remote: Option<Endpoint>,
-    /// How it came out.
-    pub result: ConnectOutcome,
+    /// How it came out; `None` if that was not seen, see `missing`.
+    pub result: Option<ConnectOutcome>,
     /// What it failed with.
     pub errno: Option<Errno>,
     /// From the begin of the handshake to its end, ns.

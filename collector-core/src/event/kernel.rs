@@ -415,7 +415,7 @@ impl KernelEvent {
             }
             // Only TCP is told as pending and then decided.
             KernelBody::ConnectResult(body) => {
-                (Some(body.socket_cookie), "tcp".into(), &body.local, &body.remote, Some(body.result))
+                (Some(body.socket_cookie), "tcp".into(), &body.local, &body.remote, body.result)
             }
             _ => return None,
         };

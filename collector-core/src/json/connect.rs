@@ -30,8 +30,10 @@ pub(super) fn connect_result(body: &ConnectResult, out: &mut Vec<u8>) {
     key!(out, "socket_cookie");
     number(out, body.socket_cookie);
     ends(body.local.as_ref(), body.remote.as_ref(), out);
-    key!(out, "result");
-    string(out, body.result.name());
+    if let Some(result) = body.result {
+        key!(out, "result");
+        string(out, result.name());
+    }
     errno(body.errno, out);
     latency(body.latency_ns, out);
 }

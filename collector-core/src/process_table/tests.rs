@@ -233,7 +233,7 @@ fn a_connection_that_is_decided_later_changes_nothing_that_is_known_by_then() {
         socket_cookie: 1,
         local: None,
         remote: None,
-        result: ConnectOutcome::Ok,
+        result: Some(ConnectOutcome::Ok),
         errno: None,
         latency_ns: None,
     };

@@ -331,7 +331,7 @@ fn any_connect() -> impl Strategy<Value = Connect> {
 
 fn any_connect_result() -> impl Strategy<Value = ConnectResult> {
     let ends = (of(any_endpoint()), of(any_endpoint()));
-    (any::<u64>(), ends, any_outcome(), of(any::<i32>()), of(any::<u64>())).prop_map(
+    (any::<u64>(), ends, of(any_outcome()), of(any::<i32>()), of(any::<u64>())).prop_map(
         |(socket_cookie, (local, remote), result, errno, latency_ns)| ConnectResult {
             socket_cookie,
             local,

@@ -40,8 +40,8 @@ struct Slot {
     claim: u64,
     /// The attempt's cookie when the call that began it is over.
     over: u64,
-    /// The errno that was told, until the call that returns it has ended. It may never: then the slot is lost, but to
-    /// that socket's next attempt.
+    /// The errno that was told, until the call that returns it has ended. It may never: then until the socket is
+    /// destroyed, or has its next attempt.
     told: u64,
     /// As in [`ATTEMPTS`].
     record: ConnectRecord,
@@ -169,6 +169,32 @@ pub(crate) fn under_way<R: Reader>(sk: u64) -> Option<Attempt> {
     }
     // SAFETY: any bytes are a record; the entry stays until `end`, which the caller calls last.
     ATTEMPTS.get_ptr_mut(&sk).map(|record| Attempt { record: unsafe { &mut *record }, slot: null_mut() })
+}
+
+/// Whether anything is kept of a socket.
+#[inline(always)]
+pub(crate) fn is_kept<R: Reader>(sk: u64) -> bool {
+    slot_had::<R>(sk).is_some() || ATTEMPTS.get_ptr(&sk).is_some()
+}
+
+/// Forgets the attempt that was begun by the call that returns now, which tells that it has failed. It is still kept
+/// only if its end was not seen.
+#[inline(always)]
+pub(crate) fn forget_of_call<R: Reader>(sk: u64, tid: u32) {
+    let (record, goes_on) = if let Some(slot) = slot_had::<R>(sk) {
+        // SAFETY: the slot is a map's value.
+        let (claim, over) = unsafe { (read_volatile(&raw const (*slot).claim), read_volatile(&raw const (*slot).over)) };
+        // SAFETY: as above.
+        (unsafe { &raw const (*slot).record }, claim == 0 || claim == over)
+    } else {
+        let Some(record) = ATTEMPTS.get_ptr(&sk) else { return };
+        // SAFETY: the entry is read at once.
+        (record, unsafe { CLAIMS.get(&sk) }.is_none_or(|claim| claim.flags & CALL_OVER != 0))
+    };
+    // SAFETY: the record is a map's value.
+    if !goes_on && unsafe { read_volatile(&raw const (*record).task.tid) } == tid {
+        forget::<R>(sk);
+    }
 }
 
 /// Whether the attempt that is kept of a socket, if one is, was made by this very socket: `instance` is as it was at the

@@ -6,6 +6,7 @@ use collector_common::Hook;
 pub fn blind_without(hook: Hook) -> Option<&'static str> {
     match hook {
         Hook::Exec | Hook::Fork | Hook::Exit | Hook::TcpBegin | Hook::TcpEnd | Hook::Openat => None,
+        Hook::TcpDestroy => Some("tcp-end-skipped"),
         Hook::ConnectExit => Some("connect-other-than-tcp"),
         Hook::Execve | Hook::Execveat => Some("exec-failed"),
         Hook::Open => Some("open"),

@@ -7,8 +7,14 @@ use collector_common::Hook;
 
 /// Hooks whose programs hand TCP attempts to one another. Each family keeps those in a place of its own, so that one of
 /// them has to serve all.
-const OF_ATTEMPTS: [Hook; 5] =
-    [Hook::TcpBegin, Hook::TcpEnd, Hook::ConnectExit, Hook::Ia32Connect, Hook::Ia32Socketcall];
+const OF_ATTEMPTS: [Hook; 6] = [
+    Hook::TcpBegin,
+    Hook::TcpEnd,
+    Hook::TcpDestroy,
+    Hook::ConnectExit,
+    Hook::Ia32Connect,
+    Hook::Ia32Socketcall,
+];
 
 /// A family of readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -87,7 +87,7 @@ impl Converter {
             }
             Record::ConnectResult(record, text) => {
                 abi = abi_of(record.abi);
-                let body = KernelBody::ConnectResult(self.connect_result(record, text));
+                let body = KernelBody::ConnectResult(self.connect_result(record, text, &mut unseen));
                 (&record.header, &record.task, body)
             }
             Record::Open(record, text) => {

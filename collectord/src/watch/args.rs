@@ -141,6 +141,7 @@ impl EventName {
             Self::Connect => &[
                 Hook::TcpBegin,
                 Hook::TcpEnd,
+                Hook::TcpDestroy,
                 Hook::ConnectExit,
                 Hook::SendMsg4,
                 Hook::SendMsg6,

@@ -119,9 +119,7 @@ impl Lines {
             KernelBody::Exec(_) => Color::Green,
             KernelBody::Exit(exit) if exit.status != 0 => Color::Yellow,
             KernelBody::Connect(Connect { result, .. }) if is_failure(*result) => Color::Yellow,
-            KernelBody::ConnectResult(ConnectResult { result, .. }) if is_failure(Some(*result)) => {
-                Color::Yellow
-            }
+            KernelBody::ConnectResult(ConnectResult { result, .. }) if is_failure(*result) => Color::Yellow,
             KernelBody::Open(open) if open.errno.is_some() => Color::Yellow,
             KernelBody::ExecFailed(_) => Color::Yellow,
             _ => Color::Dim,

@@ -42,12 +42,21 @@ impl Converter {
         }
     }
 
-    pub(super) fn connect_result(&mut self, record: &ConnectRecord, text: &[u8]) -> ConnectResult {
+    pub(super) fn connect_result(
+        &mut self,
+        record: &ConnectRecord,
+        text: &[u8],
+        unseen: &mut Vec<Missing>,
+    ) -> ConnectResult {
+        let result = outcome(record);
+        if result.is_none() {
+            unseen.push(Missing { field: "connect_result.result".into(), reason: MissingReason::Unseen });
+        }
         ConnectResult {
             socket_cookie: record.cookie,
             local: local(record),
             remote: self.remote(record, text),
-            result: outcome(record).unwrap_or(ConnectOutcome::Error),
+            result,
             errno: errno(record),
             latency_ns: latency(record),
         }

@@ -16,7 +16,7 @@ impl Lines {
     /// What came of one that was pending.
     pub(super) fn connect_result(&mut self, decided: &ConnectResult) {
         self.way(decided.local.as_ref(), decided.remote.as_ref());
-        self.outcome(Some(decided.result), decided.errno, decided.latency_ns);
+        self.outcome(decided.result, decided.errno, decided.latency_ns);
     }
 
     /// Where there is no room, the own address gives way first; on a narrow terminal there never is.

@@ -1,0 +1,68 @@
+//! Ends of TCP attempts that no program has seen: here because that program is not attached; else because the kernel
+//! skips a run of it, or runs nobody's programs in the task that the end happens to interrupt. Each attempt is told all
+//! the same, once.
+
+use crate::connect;
+use crate::embed::Embedded;
+use crate::event::Event;
+use crate::rig::{Act, Rig};
+use crate::watch::Stream;
+use anyhow::{Context as _, Result, ensure};
+use collector_common::Hook;
+use collector_core::{CollectionEvent, EventSink as _, EventSource, JsonLinesSink};
+use collectord::kernel::{LoadOptions, Readers, ReadersChoice};
+use collectord::source::{KernelSource, KernelSourceOptions};
+use std::time::Duration;
+
+crate::tests![attempts_whose_end_is_unseen_are_told_once_each, portable_readers_tell_the_same,];
+
+/// What the hooks tell of the actor, but for the one that sees the ends.
+fn without_ends(rig: &Rig, readers: ReadersChoice, args: &[&str]) -> Result<(Act, Stream)> {
+    collectord::memlock::raise();
+    let sources = KernelSource::open(&KernelSourceOptions {
+        load: LoadOptions { readers, ..LoadOptions::default() },
+        told: vec![Hook::TcpBegin, Hook::TcpDestroy, Hook::ConnectExit],
+        canary: None,
+    })?;
+    let sources = sources.into_iter().map(|source| Box::new(source) as Box<dyn EventSource>).collect();
+    let collector = Embedded::start(sources)?;
+    let act = rig.act(args)?;
+    let (_, taken) = collector.stop()?;
+    Ok((act, stream(&taken)?))
+}
+
+/// As a daemon would have written it.
+fn stream(taken: &[CollectionEvent]) -> Result<Stream> {
+    let mut sink = JsonLinesSink::new("lines", Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(sink.write(taken))?;
+    let raw = sink.into_inner();
+    let lines = raw.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let lines = lines.map(|line| serde_json::from_slice(line).map(Event)).collect::<Result<_, _>>()?;
+    // There is no daemon of which nothing may be told.
+    Ok(Stream { pid: 0, lines, lost: 0, took: Duration::ZERO, stderr: String::new() })
+}
+
+fn told_once_each(rig: &Rig, readers: ReadersChoice) -> Result<()> {
+    let (act, stream) = without_ends(rig, readers, &["connects", "5"])?;
+    let later = act.words.iter().filter(|word| word["later"].as_str().is_some_and(|later| !later.is_empty()));
+    let later = later.count() as u64;
+    let acts = [act];
+    let (attempts, unseen) = connect::agree_but_unseen(&acts, &stream)?;
+    ensure!(attempts == 90, "{attempts} attempts");
+    ensure!(later > 0 && unseen == later, "the end of {unseen} was not seen, and {later} were pending");
+    // Those that waited and came through: nobody told them before their sockets went.
+    let pid = acts[0].word("connect")?["pid"].as_u64().context("a pid")?;
+    let at_the_end = crate::open::of_process(&stream, "connect", pid);
+    let at_the_end = at_the_end.iter().filter(|event| event.0["via"] == "raw_tp:tcp_destroy_sock").count();
+    ensure!(at_the_end > 0, "none was told when its socket went");
+    Ok(())
+}
+
+fn attempts_whose_end_is_unseen_are_told_once_each(rig: &Rig) -> Result<()> {
+    told_once_each(rig, ReadersChoice::Auto)
+}
+
+fn portable_readers_tell_the_same(rig: &Rig) -> Result<()> {
+    told_once_each(rig, ReadersChoice::Only(Readers::Portable))
+}
