@@ -19,6 +19,7 @@ mod heap;
 pub mod host;
 pub mod kernel;
 pub mod memlock;
+mod policy;
 mod priority;
 mod privileges;
 pub mod programs;

@@ -207,7 +207,7 @@ pub(super) const EVENTS: &[Event] = &[
             always("socket_cookie", Number),
             or_missing("local", Object(ADDRESS)),
             or_missing("remote", Object(ADDRESS)),
-            always("result", OneOf(RESULTS)),
+            or_missing("result", OneOf(RESULTS)),
             if_any("errno", Name),
             if_any("latency_ns", Number),
         ],
