@@ -19,7 +19,6 @@ mod heap;
 pub mod host;
 pub mod kernel;
 pub mod memlock;
-mod policy;
 mod priority;
 mod privileges;
 pub mod programs;

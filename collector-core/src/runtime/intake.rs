@@ -2,6 +2,7 @@
 
 use super::books::SourceBooks;
 use super::live::Live;
+use super::rest::Rest;
 use super::stage::{Stage, StageLimits};
 use crate::event::CollectionEvent;
 use crate::health::Condition;
@@ -75,6 +76,7 @@ pub(super) struct Intake {
     threshold: usize,
     /// Set while an event waits for room and is to be dropped in the end.
     timer: Option<Pin<Box<Sleep>>>,
+    rest: Rest,
 }
 
 impl Intake {
@@ -100,11 +102,12 @@ impl Intake {
             live,
             threshold: limits.threshold,
             timer: None,
+            rest: Rest::default(),
         }
     }
 
     /// Takes a share of the next source that has events; ready with its index. Pending while none has events, also when
-    /// no sender is left.
+    /// no sender is left, and for a moment after a turn of few.
     pub(super) fn poll_turn(
         &mut self,
         cx: &mut Context<'_>,
@@ -112,7 +115,11 @@ impl Intake {
         into: &mut Vec<CollectionEvent>,
         room: usize,
     ) -> Poll<usize> {
+        if self.rest.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
         let share = room.min(SHARE_MAX);
+        let before = into.len();
         // First the lanes that may go on, then those that have had their turns in a row.
         for had_enough in [false, true] {
             for index in 0..self.lanes.len() {
@@ -123,6 +130,10 @@ impl Intake {
                 self.lanes[index].turns = if had_enough { 1 } else { self.lanes[index].turns + 1 };
                 for higher in &mut self.lanes[..index] {
                     higher.turns = 0;
+                }
+                if (0..self.inlets.len()).all(|source| self.is_empty(source)) {
+                    let channel = self.inlets[source].channel.as_ref();
+                    self.rest.after(into.len() - before, channel.map_or(0, mpsc::Receiver::max_capacity));
                 }
                 return Poll::Ready(source);
             }

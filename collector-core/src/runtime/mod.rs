@@ -20,6 +20,7 @@ mod measure;
 mod missed;
 mod outlet;
 mod report;
+mod rest;
 #[cfg(test)]
 mod simulation;
 mod stage;

@@ -6,7 +6,6 @@
 //! process. Nothing is held back, so a flush has nothing to do.
 
 use super::compact::CompactLines;
-use crate::policy::Turns;
 use async_trait::async_trait;
 use collector_core::{CollectionEvent, EventSink, JsonEncoder, SinkError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,7 +14,6 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
 
 /// Of a buffer that an unusually large batch has made larger, this much is kept.
 const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
@@ -68,7 +66,6 @@ pub(super) struct Output {
     at_once: Option<File>,
     work: Sender<Rest>,
     written: tokio::sync::mpsc::Receiver<Written>,
-    turns: Turns,
 }
 
 impl Output {
@@ -91,8 +88,7 @@ impl Output {
             .name(format!("write-{name}"))
             .spawn(move || write_buffers(out, &buffers, &tell))?;
         let buffer = Vec::new();
-        let turns = Turns::new(super::BATCH_EVENTS_MAX, Instant::now());
-        Ok(Self { name, lines, buffer, in_line: false, writing: false, at_once: None, work, written, turns })
+        Ok(Self { name, lines, buffer, in_line: false, writing: false, at_once: None, work, written })
     }
 
     /// Has the buffer written, and takes it back.
@@ -143,7 +139,6 @@ impl EventSink for Output {
     }
 
     async fn write(&mut self, batch: &[CollectionEvent]) -> Result<(), SinkError> {
-        self.turns.after(batch.len(), Instant::now());
         if self.writing {
             // The batch before was given up while it was written, and is booked.
             let _ = self.take_back().await;

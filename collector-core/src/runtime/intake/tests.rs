@@ -171,3 +171,39 @@ fn the_rest_is_read_completely_although_a_place_is_reserved() {
     assert_eq!(shares, [(0, 3), (0, 2)]);
     assert_eq!(live.source(0).received(), 5);
 }
+
+/// A waker that counts.
+#[derive(Default)]
+struct Wakeups(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Wakeups {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_a_turn_of_few_events_wakes_nobody_and_is_read_together() {
+    let (sender, receiver) = mpsc::channel(100);
+    let (mut intake, mut books, _) = intake(vec![receiver]);
+    let wakeups = Arc::new(Wakeups::default());
+    let waker = Waker::from(Arc::clone(&wakeups));
+    let mut turn = || {
+        let mut events = Vec::new();
+        let turn = intake.poll_turn(&mut Context::from_waker(&waker), &mut books, &mut events, 50);
+        turn.is_ready().then_some(events.len())
+    };
+    let woken = || wakeups.0.load(std::sync::atomic::Ordering::Relaxed);
+    sender.try_send(event(0)).unwrap();
+    assert_eq!((turn(), turn()), (Some(1), None));
+    for pid in 1..20 {
+        sender.try_send(event(pid)).unwrap();
+    }
+    assert_eq!((woken(), turn()), (0, None));
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(woken(), 1, "the moment is over");
+    // Many: what comes next is asked for at once.
+    assert_eq!((turn(), turn(), woken()), (Some(19), None, 1));
+    sender.try_send(event(20)).unwrap();
+    assert_eq!((woken(), turn()), (2, Some(1)));
+}
