@@ -1,19 +1,20 @@
 //! The figures: each runs its loads with and without a collector, alternating, and takes medians.
 
+use super::afterwards::Setting;
 use super::agent::{Agent, Output, ProgramTime, Running};
 use super::load::{self, Kind, Load};
-use super::meanwhile::{ExecsMeanwhile, Sleepers, build_like};
+use super::meanwhile::{ExecsMeanwhile, build_like};
 use super::results::Run;
+use super::sleepers::Sleepers;
 use super::{median, percentile};
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 /// Switches the kernel's statistics of program run time.
-const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+pub(super) const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// All that `watch` tells unless it is asked for less.
 const DEFAULT_EVENTS: &str = "--events exec,exit,connect,open";
 /// Name of the rounds without a collector.
@@ -28,6 +29,8 @@ pub(super) struct Bench<'a> {
     pub(super) dir: &'a Path,
     /// The daemon under test.
     pub(super) daemon: PathBuf,
+    /// Where a program can be built; on no filesystem that forbids running it.
+    pub(super) scratch: PathBuf,
     pub(super) others: Vec<Agent>,
 }
 
@@ -59,7 +62,7 @@ impl Bench<'_> {
             // With the programs of fork and exit, which no watch is without.
             ("kernel exec", Kind::Exec, 2_000, self.agents("--events exec,exit", "e")),
         ];
-        let _on = Statistics::on()?;
+        let _on = Setting::to(STATISTICS, "1")?;
         for (figure, kind, count, agents) in loads {
             let load = self.load(kind, count);
             self.alternate(figure, &agents, |running| program_time(running, &load))?;
@@ -70,7 +73,7 @@ impl Bench<'_> {
     /// What an event costs that the kernel programs filter out, beside one that they tell.
     pub(super) fn filtered(&mut self) -> Result<()> {
         let load = self.load(Kind::Open, 100_000);
-        let _on = Statistics::on()?;
+        let _on = Setting::to(STATISTICS, "1")?;
         for (figure, flags) in [
             ("open told", "--events open"),
             ("open filtered by comm", "--events open --comm nobody-has-it"),
@@ -197,14 +200,14 @@ impl Bench<'_> {
         let agents = [self.ours(DEFAULT_EVENTS)];
         for processes in [100, 10_000, 100_000] {
             let figure = format!("growth {processes} processes");
-            let _sleepers = match Sleepers::start(processes) {
+            let _sleepers = match Sleepers::start(processes, &self.scratch) {
                 Ok(sleepers) => sleepers,
                 Err(error) => {
                     println!("{figure}: skipped, {error:#}");
                     continue;
                 }
             };
-            let _on = Statistics::on()?;
+            let _on = Setting::to(STATISTICS, "1")?;
             self.alternate(&figure, &agents, |running| {
                 let cpu_before = running.cpu_s();
                 let mut values = program_time(running, &load)?;
@@ -289,24 +292,4 @@ fn program_time(running: &Running, load: &Load) -> Result<Values> {
 fn medians(rounds: &[Values]) -> Values {
     let names = rounds.first().into_iter().flatten().map(|(name, _)| *name).enumerate();
     names.map(|(at, name)| (name, median(rounds.iter().map(|round| round[at].1).collect()))).collect()
-}
-
-/// The kernel's run-time statistics, on as long as this lives.
-struct Statistics(String);
-
-impl Statistics {
-    fn on() -> Result<Self> {
-        let before =
-            fs::read_to_string(STATISTICS).with_context(|| format!("failed to read {STATISTICS}"))?;
-        fs::write(STATISTICS, "1").with_context(|| format!("failed to write {STATISTICS}"))?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        if let Err(error) = fs::write(STATISTICS, self.0.trim()) {
-            eprintln!("failed to restore {STATISTICS}: {error}");
-        }
-    }
 }

@@ -1,11 +1,13 @@
 //! `bench`: the project's own figures, beside any other collector in the same run.
 
+mod afterwards;
 mod agent;
 mod criterion;
 mod figures;
 pub(crate) mod load;
 mod meanwhile;
 mod results;
+mod sleepers;
 mod stream;
 mod targets;
 
@@ -13,6 +15,7 @@ use crate::exec;
 use crate::programs;
 use crate::repo::Repo;
 use crate::suites;
+use afterwards::Afterwards;
 use agent::Agent;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -60,7 +63,7 @@ enum Part {
     Latency,
     /// What a build-like load of compilers and short commands pays (B1)
     Build,
-    /// What an event costs among 100, 10,000 and 100,000 live processes; needs perl and up to 18 GB of memory (G1)
+    /// What an event costs among 100, 10,000 and 100,000 live processes; needs a C compiler and 4 GB of memory (G1)
     Growth,
     /// The benches of collector-core and collectord: parse, convert, encode, runtime (U2); without root
     Criterion,
@@ -90,11 +93,13 @@ pub(crate) fn run(repo: &Repo, args: &BenchArgs) -> Result<()> {
     exec::run(&mut cargo)?;
     // On tmpfs: a disk would be measured otherwise.
     let dir = tempfile::tempdir_in("/dev/shm").context("failed to make a directory in /dev/shm")?;
+    let _remove = Afterwards::run("rm -rf \"$1\"", &[&dir.path().to_string_lossy()])?;
     let mut bench = Bench {
         run,
         rounds: args.rounds,
         dir: dir.path(),
         daemon: repo.target.join("release/collectord"),
+        scratch: repo.target.join("bench"),
         others: args.against.clone(),
     };
     for figure in figures {
