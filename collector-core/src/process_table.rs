@@ -205,6 +205,11 @@ impl ProcessTable {
             }
             None => false,
         };
+        if !known && self.has_no_room() {
+            // It comes here with each of its events: no entry is made that would be thrown away.
+            self.stats.refused += 1;
+            return;
+        }
         let parent_name = self.parent_name(process.ppid, process.start_ns);
         let ancestors = self.lineage(process.ppid, process.start_ns);
         if !known {
@@ -280,6 +285,11 @@ impl ProcessTable {
     /// The entry of exactly this process. A snapshot's entry gets the exact start time here.
     fn entry(&mut self, pid: u32, start_ns: u64) -> Option<&mut Entry> {
         entry_in(&mut self.by_pid, pid, start_ns)
+    }
+
+    /// Whether it is full of processes that live.
+    fn has_no_room(&self) -> bool {
+        self.stats.entries >= self.capacity && self.exited.is_empty()
     }
 
     /// Puts a new entry in its place by age, if there is room or room can be made.

@@ -148,6 +148,22 @@ fn at_capacity_exited_entries_go_first_and_then_new_ones_are_refused() {
 }
 
 #[test]
+fn a_process_that_found_no_room_gets_in_when_one_has_ended() {
+    let mut table = ProcessTable::new(1);
+    apply(&mut table, 1, process(1, 1), exec_of("/bin/live", 1));
+    for refused in 1..=3 {
+        let event = apply(&mut table, 2, process(2, 2), fork_of(3, 2));
+        assert_eq!(event.identity, None);
+        // Its child found none either.
+        assert_eq!(table.stats(), TableStats { entries: 1, refused: 2 * refused, evicted_exited: 0 });
+    }
+    apply(&mut table, 3, process(1, 1), exit());
+    let event = apply(&mut table, 4, process(2, 2), exec_of("/bin/late", 1));
+    assert_eq!(exe(&event).as_deref(), Some("/bin/late"));
+    assert_eq!(table.stats(), TableStats { entries: 1, refused: 6, evicted_exited: 1 });
+}
+
+#[test]
 fn ten_thousand_processes_leave_nothing_behind() {
     let mut table = ProcessTable::new(100_000);
     for n in 0..10_000_u32 {
