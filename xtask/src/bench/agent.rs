@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -58,13 +59,19 @@ pub(super) struct ProgramTime {
 }
 
 impl Agent {
+    /// The daemon under test with these flags.
+    pub(super) fn ours(daemon: &Path, flags: &str) -> Self {
+        let command = format!("{} watch --format json {flags}", daemon.display());
+        Self { name: "collectord".to_owned(), command }
+    }
+
     /// The same for what a figure is about.
     pub(super) fn about(&self, events: &str) -> Self {
         Self { name: self.name.clone(), command: self.command.replace("{events}", events) }
     }
 
     /// Starts it, its output read and counted, or thrown away.
-    pub(super) fn start(&self, dir: &std::path::Path, output: Output) -> Result<Running> {
+    pub(super) fn start(&self, dir: &Path, output: Output) -> Result<Running> {
         let (stdout, reader) = match output {
             Output::Discarded => (Stdio::from(File::create("/dev/null")?), None),
             Output::Counted => {

@@ -16,11 +16,11 @@ use std::time::Duration;
 /// Switches the kernel's statistics of program run time.
 pub(super) const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// All that `watch` tells unless it is asked for less.
-const DEFAULT_EVENTS: &str = "--events exec,exit,connect,open";
+pub(super) const DEFAULT_EVENTS: &str = "--events exec,exit,connect,open";
 /// Name of the rounds without a collector.
 pub(super) const NONE: &str = "none";
 
-type Values = Vec<(&'static str, f64)>;
+pub(super) type Values = Vec<(&'static str, f64)>;
 
 /// Where a run stands: what is common to all figures.
 pub(super) struct Bench<'a> {
@@ -43,8 +43,7 @@ impl Bench<'_> {
     }
 
     fn ours(&self, flags: &str) -> Agent {
-        let command = format!("{} watch --format json {flags}", self.daemon.display());
-        Agent { name: "collectord".to_owned(), command }
+        Agent::ours(&self.daemon, flags)
     }
 
     fn load(&self, kind: Kind, count: u64) -> Load {
@@ -196,7 +195,8 @@ impl Bench<'_> {
 
     /// What an event costs among more and more live processes.
     pub(super) fn growth(&mut self) -> Result<()> {
-        let load = self.load(Kind::Open, 200_000);
+        // As many as for `cost`: CPU time comes in ticks.
+        let load = self.load(Kind::Open, 1_000_000);
         let agents = [self.ours(DEFAULT_EVENTS)];
         for processes in [100, 10_000, 100_000] {
             let figure = format!("growth {processes} processes");
@@ -208,15 +208,7 @@ impl Bench<'_> {
                 }
             };
             let _on = Setting::to(STATISTICS, "1")?;
-            self.alternate(&figure, &agents, |running| {
-                let cpu_before = running.cpu_s();
-                let mut values = program_time(running, &load)?;
-                running.drain();
-                let cpu_s = running.cpu_s() - cpu_before;
-                values.push(("agent_cpu_s_per_million", cpu_s * 1e6 / load.count as f64));
-                values.push(("resident_mib", running.resident_mib()));
-                Ok(values)
-            })?;
+            self.alternate(&figure, &agents, |running| whole_cost(running, &load))?;
         }
         Ok(())
     }
@@ -287,6 +279,17 @@ fn program_time(running: &Running, load: &Load) -> Result<Values> {
     let ProgramTime { ns, runs } = running.program_time();
     let per = |now: u64, before: u64| now.saturating_sub(before) as f64 / load.count as f64;
     Ok(vec![("bpf_ns_per_operation", per(ns, before.ns)), ("runs_per_operation", per(runs, before.runs))])
+}
+
+/// Run time of its programs and its own CPU time for each operation of a load.
+pub(super) fn whole_cost(running: &Running, load: &Load) -> Result<Values> {
+    let cpu_before = running.cpu_s();
+    let mut values = program_time(running, load)?;
+    running.drain();
+    let cpu_s = running.cpu_s() - cpu_before;
+    values.push(("agent_cpu_s_per_million", cpu_s * 1e6 / load.count as f64));
+    values.push(("resident_mib", running.resident_mib()));
+    Ok(values)
 }
 
 fn medians(rounds: &[Values]) -> Values {

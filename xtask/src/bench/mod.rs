@@ -2,8 +2,10 @@
 
 mod afterwards;
 mod agent;
+mod cpus;
 mod criterion;
 mod figures;
+pub(crate) mod in_guest;
 pub(crate) mod load;
 mod meanwhile;
 mod results;
@@ -25,7 +27,7 @@ use results::Run;
 /// What to measure, and beside what.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchArgs {
-    /// What to measure, each by name [default: all but criterion and growth]
+    /// What to measure, each by name [default: all but criterion, growth and growth-cpus]
     #[arg(value_enum)]
     figures: Vec<Part>,
     /// Another collector to run beside ours, as NAME=COMMAND: it writes events to its standard output until SIGINT.
@@ -65,6 +67,8 @@ enum Part {
     Build,
     /// What an event costs among 100, 10,000 and 100,000 live processes; needs a C compiler and 4 GB of memory (G1)
     Growth,
+    /// What an event costs on 1, 2, 4, 8 and 16 CPUs of an emulated machine; needs QEMU, fetches a kernel (G1)
+    GrowthCpus,
     /// The benches of collector-core and collectord: parse, convert, encode, runtime (U2); without root
     Criterion,
 }
@@ -112,6 +116,7 @@ pub(crate) fn run(repo: &Repo, args: &BenchArgs) -> Result<()> {
             Part::Latency => bench.latency()?,
             Part::Build => bench.build()?,
             Part::Growth => bench.growth()?,
+            Part::GrowthCpus => bench.growth_cpus(repo)?,
             Part::Criterion => {}
         }
     }

@@ -76,6 +76,22 @@ const TARGETS: &[Target] = &[
     most("M1", "idle", "resident_mib", Nothing, 40.0),
     most("G1", "growth 10000 processes", AGENT, Other("growth 100 processes"), 1.2),
     most("G1", "growth 100000 processes", AGENT, Other("growth 100 processes"), 1.2),
+    most("G1", "2 CPUs emulated, at full speed", BPF, Other("1 CPU emulated, at full speed"), 1.2),
+    most("G1", "2 CPUs emulated, at full speed", AGENT, Other("1 CPU emulated, at full speed"), 1.2),
+    most("G1", "4 CPUs emulated, at full speed", BPF, Other("1 CPU emulated, at full speed"), 1.2),
+    most("G1", "4 CPUs emulated, at full speed", AGENT, Other("1 CPU emulated, at full speed"), 1.2),
+    most("G1", "8 CPUs emulated, at full speed", BPF, Other("1 CPU emulated, at full speed"), 1.2),
+    most("G1", "8 CPUs emulated, at full speed", AGENT, Other("1 CPU emulated, at full speed"), 1.2),
+    most("G1", "16 CPUs emulated, at full speed", BPF, Other("1 CPU emulated, at full speed"), 1.2),
+    most("G1", "16 CPUs emulated, at full speed", AGENT, Other("1 CPU emulated, at full speed"), 1.2),
+    most("G1", "2 CPUs emulated, at 5000/s", BPF, Other("1 CPU emulated, at 5000/s"), 1.2),
+    most("G1", "2 CPUs emulated, at 5000/s", AGENT, Other("1 CPU emulated, at 5000/s"), 1.2),
+    most("G1", "4 CPUs emulated, at 5000/s", BPF, Other("1 CPU emulated, at 5000/s"), 1.2),
+    most("G1", "4 CPUs emulated, at 5000/s", AGENT, Other("1 CPU emulated, at 5000/s"), 1.2),
+    most("G1", "8 CPUs emulated, at 5000/s", BPF, Other("1 CPU emulated, at 5000/s"), 1.2),
+    most("G1", "8 CPUs emulated, at 5000/s", AGENT, Other("1 CPU emulated, at 5000/s"), 1.2),
+    most("G1", "16 CPUs emulated, at 5000/s", BPF, Other("1 CPU emulated, at 5000/s"), 1.2),
+    most("G1", "16 CPUs emulated, at 5000/s", AGENT, Other("1 CPU emulated, at 5000/s"), 1.2),
 ];
 
 /// A line for each target whose figures were taken.

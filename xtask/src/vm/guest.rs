@@ -18,7 +18,17 @@ const BUSYBOX: &str = "/usr/bin/busybox";
 const DONE: &str = "/collector/done";
 
 /// Builds the initramfs that runs the kernel tests with these arguments.
-pub(crate) fn initramfs(programs: &Programs, arguments: &[String], scratch: &Path) -> Result<Vec<u8>> {
+pub(crate) fn tests(programs: &Programs, arguments: &[String], scratch: &Path) -> Result<Vec<u8>> {
+    let programs = [
+        (programs.kernel_tests.as_path(), "/collector/kernel-tests"),
+        (&programs.collectord, "/collector/collectord"),
+        (&programs.actor, "/collector/actor"),
+    ];
+    initramfs(&programs, &tests_command(arguments), scratch)
+}
+
+/// Builds an initramfs with these programs at these paths, and a command of the shell that init runs.
+pub(crate) fn initramfs(programs: &[(&Path, &str)], command: &str, scratch: &Path) -> Result<Vec<u8>> {
     let mut archive = Archive::new();
     for folder in ["/proc", "/sys", "/dev", "/tmp", "/run", "/root", "/etc", "/usr/sbin", "/var"] {
         archive.folder(folder)?;
@@ -39,14 +49,10 @@ pub(crate) fn initramfs(programs: &Programs, arguments: &[String], scratch: &Pat
     )?;
     archive.file("/etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
     archive.file(BUSYBOX, 0o755, &static_busybox()?)?;
-    archive.file("/init", 0o755, init_script(arguments).as_bytes())?;
+    archive.file("/init", 0o755, init_script(command).as_bytes())?;
 
     let mut libraries = BTreeSet::new();
-    for (source, path) in [
-        (&programs.kernel_tests, "/collector/kernel-tests"),
-        (&programs.collectord, "/collector/collectord"),
-        (&programs.actor, "/collector/actor"),
-    ] {
+    for (source, path) in programs {
         archive.file(path, 0o755, &stripped(source, scratch)?)?;
         libraries.extend(libraries_of(source)?);
     }
@@ -118,9 +124,16 @@ fn in_usr(path: &str) -> String {
     if path.starts_with("/usr/") { path.to_owned() } else { format!("/usr{path}") }
 }
 
-fn init_script(arguments: &[String]) -> String {
+fn tests_command(arguments: &[String]) -> String {
     let arguments: String =
         arguments.iter().map(|argument| format!(" '{}'", argument.replace('\'', r"'\''"))).collect();
+    format!(
+        "COLLECTORD_BIN=/collector/collectord ACTOR_BIN=/collector/actor TESTS_DONE={DONE} \
+         /collector/kernel-tests --color never{arguments}"
+    )
+}
+
+fn init_script(command: &str) -> String {
     format!(
         r#"#!{BUSYBOX} sh
 export PATH=/usr/bin:/usr/sbin HOME=/root TERM=dumb RUST_BACKTRACE=1
@@ -141,8 +154,7 @@ ln -sf /proc/self/fd /dev/fd
 chmod 1777 /tmp
 ip link set lo up
 for module in {modules}/*.ko; do [ ! -f "$module" ] || insmod "$module" || echo "no $module"; done
-export COLLECTORD_BIN=/collector/collectord ACTOR_BIN=/collector/actor TESTS_DONE={DONE}
-/collector/kernel-tests --color never{arguments} </dev/null
+{command} </dev/null
 echo "{end} $?"
 poweroff -f
 "#,
@@ -175,7 +187,7 @@ mod tests {
 
     #[test]
     fn test_arguments_reach_the_guest_as_they_are() {
-        let script = init_script(&["it's $HOME".to_owned(), "--exact".to_owned()]);
+        let script = init_script(&tests_command(&["it's $HOME".to_owned(), "--exact".to_owned()]));
         assert!(
             script.contains(r"kernel-tests --color never 'it'\''s $HOME' '--exact' </dev/null"),
             "{script}"

@@ -16,6 +16,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Enough for what needs another CPU.
+const CPUS: u32 = 2;
 /// From the first boot to the end of the last: CI's two and everything else stay within an hour.
 const RUN_MAX: Duration = Duration::from_secs(40 * 60);
 /// Boots in which nothing of ours came to run.
@@ -95,7 +97,7 @@ impl Machine<'_> {
     fn boot(&self, accelerator: Accelerator, run_max: Duration, output: &mut Output) -> Result<Boot> {
         let initramfs = self.initramfs(output)?;
         let short = self.short();
-        qemu::boot(accelerator, &self.image.vmlinuz, &initramfs, run_max, |line| {
+        qemu::boot(accelerator, CPUS, &self.image.vmlinuz, &initramfs, run_max, |line| {
             if !line.trim().is_empty() {
                 println!("{short} | {line}");
             }

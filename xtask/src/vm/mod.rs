@@ -1,6 +1,7 @@
-//! The kernel tests in virtual machines with Debian's kernels, two at a time.
+//! Virtual machines with Debian's kernels: the kernel tests, two machines at a time, and single commands (`emulated.rs`).
 
 mod cpio;
+mod emulated;
 mod guest;
 mod image;
 mod machine;
@@ -8,6 +9,8 @@ mod modules;
 mod qemu;
 mod serial;
 mod sources;
+
+pub(crate) use emulated::Emulated;
 
 use crate::programs::Programs;
 use crate::repo::Repo;
@@ -57,8 +60,7 @@ pub(crate) fn run(
 ) -> Result<Vec<KernelRun>> {
     let folder = repo.target.join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
-    let archive =
-        guest::initramfs(programs, arguments, &folder).context("failed to put the guest together")?;
+    let archive = guest::tests(programs, arguments, &folder).context("failed to put the guest together")?;
     println!("guest: {} MiB", archive.len() >> 20);
 
     let started = Instant::now();
