@@ -17,9 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// Stands before a round's values, which are JSON.
 const MARK: &str = "@@round ";
-/// Stands between the rates' name and the values.
+/// Opens a second, by name; 0 is as fast as it goes.
 const RATES: [(&str, u64); 2] = [(FULL_SPEED, 0), (PACED, 5_000)];
-/// As fast as it goes.
 pub(super) const FULL_SPEED: &str = "at full speed";
 /// With time to sleep between events, so that the reader's turns are small and what each of them costs weighs.
 pub(super) const PACED: &str = "at 5000/s";

@@ -121,7 +121,7 @@ impl Target {
         let beside = without.map(|bare| format!(" ({measured:.0} ns on {bare:.0})")).unwrap_or_default();
         let (id, figure, value, bound) = (self.id, self.figure, self.value, self.bound);
         Some(format!(
-            "{id:<4} {figure:<26} {value:<24} {shown:>12.3}{unit}{beside}, {sign} {bound}: {verdict}"
+            "{id:<4} {figure:<31} {value:<24} {shown:>12.3}{unit}{beside}, {sign} {bound}: {verdict}"
         ))
     }
 }
