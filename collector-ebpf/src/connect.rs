@@ -80,6 +80,8 @@ pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         record.cookie = sock::own_cookie(record.header.ktime_ns);
     }
     record.flags = sock::nonblocking::<R>(sk);
+    // A call that fails clears it.
+    sock::fill_remote::<R>(record, sk);
     let native = caller.call == Call::Connect;
     if native {
         record.flags |= CONNECT_NATIVE;
@@ -91,7 +93,6 @@ pub(crate) fn begin<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     if attempts::begin(address, &attempt, native) && pending {
         let record = attempt.record;
         sock::fill_local::<R>(record, sk);
-        sock::fill_remote::<R>(record, sk);
         record.result = RESULT_PENDING;
         record.error = EINPROGRESS;
         tell(ctx, record, Hook::TcpBegin, RecordKind::Connect);
@@ -159,7 +160,6 @@ fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address:
     let record = &mut *attempt.record;
     record.header.ktime_ns = now;
     sock::fill_local::<R>(record, sk);
-    sock::fill_remote::<R>(record, sk);
     if pending_first {
         record.result = RESULT_PENDING;
         record.error = EINPROGRESS;
@@ -202,7 +202,6 @@ fn end_unseen<R: Reader>(ctx: &RawTracePointContext, attempt: Attempt, address: 
         || (record.flags & CONNECT_NATIVE != 0 && attempts::claim::<R>(address).is_none());
     record.header.ktime_ns = now_ns();
     sock::fill_local::<R>(record, sk);
-    sock::fill_remote::<R>(record, sk);
     record.result = RESULT_UNSEEN;
     record.error = 0;
     let kind = if told { RecordKind::ConnectResult } else { RecordKind::Connect };

@@ -103,6 +103,9 @@ fn told(stream: &Stream, pids: &BTreeSet<u64>) -> Result<Attempts> {
         ensure!(unseen == event.told("missing", "connect.result").is_some(), "{}", event.0);
         ensure!(event.flag("connect.nonblocking")? || errno != "EINPROGRESS", "it waits: {}", event.0);
         let mut later = String::new();
+        if event.text("via")? == "raw_tp:tcp_destroy_sock" {
+            UNSEEN.clone_into(&mut later);
+        }
         if errno == "EINPROGRESS" {
             let cookie = event.number("connect.socket_cookie")?;
             later = match results.remove(&cookie) {
@@ -205,6 +208,10 @@ fn without_result(done: &Attempts, told: &mut Attempts, what: &str) -> u64 {
             count += 1;
             let fits = |(pid, attempt): &(u64, Attempt)| {
                 let mut attempt = attempt.clone();
+                if what == UNSEEN && key.1.4.is_empty() {
+                    // Nobody saw it return.
+                    attempt.4.clear();
+                }
                 what.clone_into(&mut attempt.5);
                 (*pid, attempt) == key
             };
