@@ -23,8 +23,9 @@ use crate::syscall::{self, Call};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{
-    CONNECT_LATENCY, CONNECT_NATIVE, CONNECT_NONBLOCKING, CONNECT_TOLD, COOKIE_OWN, ConnectRecord, DropReason, Hook,
-    RESULT_FAILED, RESULT_OK, RESULT_PENDING, RESULT_UNSEEN, RecordKind, SOCKADDR_BYTES_MAX, Spans, missing,
+    CONNECT_LATENCY, CONNECT_NATIVE, CONNECT_NONBLOCKING, CONNECT_TOLD, COOKIE_OWN, ConnectRecord,
+    DropReason, Hook, RESULT_FAILED, RESULT_OK, RESULT_PENDING, RESULT_UNSEEN, RecordKind,
+    SOCKADDR_BYTES_MAX, Spans, missing,
 };
 
 const TCP_ESTABLISHED: u32 = 1;
