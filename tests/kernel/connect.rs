@@ -42,6 +42,9 @@ const UNTOLD: &str = "untold";
 /// What became of one whose result says that the end was not seen.
 const UNSEEN: &str = "unseen";
 
+/// Where an attempt is told whose end was not seen.
+pub(crate) const DESTROYED: &str = "raw_tp:tcp_destroy_sock";
+
 /// What the actor says that it did.
 fn done(acts: &[Act]) -> Result<Attempts> {
     let mut all = BTreeMap::new();
@@ -95,15 +98,14 @@ fn told(stream: &Stream, pids: &BTreeSet<u64>) -> Result<Attempts> {
         let text = |key: &str| Ok::<_, anyhow::Error>(event.text(&format!("connect.{key}"))?.to_owned());
         let (local, remote) = (end(event.find("connect.local")), end(event.find("connect.remote")));
         let errno = event.find("connect.errno").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let unseen = ["cgroup:", "raw_tp:tcp_destroy_sock"]
-            .iter()
-            .any(|via| event.0["via"].as_str().is_some_and(|told| told.starts_with(via)));
+        let via = event.text("via")?;
+        let unseen = via.starts_with("cgroup") || via == DESTROYED;
         let result = if unseen { "ok".to_owned() } else { text("result")? };
         ensure!(result == outcome(&errno), "{errno:?} is not {result}: {}", event.0);
         ensure!(unseen == event.told("missing", "connect.result").is_some(), "{}", event.0);
         ensure!(event.flag("connect.nonblocking")? || errno != "EINPROGRESS", "it waits: {}", event.0);
         let mut later = String::new();
-        if event.text("via")? == "raw_tp:tcp_destroy_sock" {
+        if via == DESTROYED {
             UNSEEN.clone_into(&mut later);
         }
         if errno == "EINPROGRESS" {
@@ -120,7 +122,7 @@ fn told(stream: &Stream, pids: &BTreeSet<u64>) -> Result<Attempts> {
                         event.0
                     );
                     let unseen = result.told("missing", "connect_result.result").is_some();
-                    ensure!(unseen == (result.text("via")? == "raw_tp:tcp_destroy_sock"), "{}", result.0);
+                    ensure!(unseen == (result.text("via")? == DESTROYED), "{}", result.0);
                     if unseen { UNSEEN.to_owned() } else { result.text("connect_result.result")?.to_owned() }
                 }
                 None => UNTOLD.to_owned(),
@@ -128,7 +130,7 @@ fn told(stream: &Stream, pids: &BTreeSet<u64>) -> Result<Attempts> {
         }
         // A handshake's end is seen: it took some time.
         let latency = event.find("connect.latency_ns").and_then(Value::as_u64);
-        if !unseen && event.text("via")?.starts_with("raw_tp") && errno != "EINPROGRESS" {
+        if !unseen && via.starts_with("raw_tp") && errno != "EINPROGRESS" {
             ensure!(latency.is_some_and(|ns| ns > 0), "no latency: {}", event.0);
         }
         let attempt = (text("family")?, text("protocol")?, local, remote, errno, later);

@@ -4,9 +4,8 @@
 
 use crate::connect;
 use crate::embed::Embedded;
-use crate::event::Event;
 use crate::rig::{Act, Rig};
-use crate::watch::Stream;
+use crate::watch::{Stream, parsed};
 use anyhow::{Context as _, Result, ensure};
 use collector_common::Hook;
 use collector_core::{CollectionEvent, EventSink as _, EventSource, JsonLinesSink};
@@ -37,9 +36,7 @@ fn stream(taken: &[CollectionEvent]) -> Result<Stream> {
     let mut sink = JsonLinesSink::new("lines", Vec::new());
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(sink.write(taken))?;
-    let raw = sink.into_inner();
-    let lines = raw.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    let lines = lines.map(|line| serde_json::from_slice(line).map(Event)).collect::<Result<_, _>>()?;
+    let lines = parsed(&sink.into_inner())?;
     // There is no daemon of which nothing may be told.
     Ok(Stream { pid: 0, lines, lost: 0, took: Duration::ZERO, stderr: String::new() })
 }
@@ -60,7 +57,7 @@ fn told_once_each(rig: &Rig, readers: ReadersChoice) -> Result<()> {
     // Those that waited and came through: nobody told them before their sockets went.
     let pid = acts[0].word("connect")?["pid"].as_u64().context("a pid")?;
     let at_the_end = crate::open::of_process(&stream, "connect", pid);
-    let at_the_end = at_the_end.iter().filter(|event| event.0["via"] == "raw_tp:tcp_destroy_sock").count();
+    let at_the_end = at_the_end.iter().filter(|event| event.0["via"] == connect::DESTROYED).count();
     ensure!(at_the_end > 0, "none was told when its socket went");
     Ok(())
 }

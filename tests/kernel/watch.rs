@@ -111,12 +111,15 @@ impl Watch {
         let report = check(&raw, Ending::Summary);
         ensure!(report.holds(), "the stream does not hold: {report}\nstderr:\n{stderr}");
         ensure!(report.errors == 0, "it tells a fault of its own: {report}\nstderr:\n{stderr}");
-        let mut lines = Vec::new();
-        for line in raw.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            lines.push(Event(serde_json::from_slice(line).context("a checked line is JSON")?));
-        }
+        let lines = parsed(&raw)?;
         Ok(Stream { pid: self.pid(), lines, lost: report.lost, took, stderr })
     }
+}
+
+/// The events of whole lines.
+pub(crate) fn parsed(raw: &[u8]) -> Result<Vec<Event>> {
+    let lines = raw.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).map(Event).context("a line is no JSON")).collect()
 }
 
 /// Writes the stream into the folder that `KEEP_STREAMS` names, for a look at it or for another checker.
