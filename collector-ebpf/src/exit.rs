@@ -28,16 +28,17 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     if constant!(filters.follow) != 0 {
         unfollow(R::current_ids().0);
     }
-    let mut record = ExitRecord::default();
-    task::fill::<R, _>(&mut record.task, &mut Room::<{ Spans::CRED_WORDS }>::new());
     // Threads that end at once can each find themselves the last, where the tracepoint does not say; one of them tells.
     // How many threads are left decides nothing: the others may be gone by now.
-    if !told && !first_exit(record.task.pid, record.task.start_ns) {
+    if !told && !first_exit(R::current_ids().0, task::start::<R>(task)) {
         return 0;
     }
     let Some(number) = Number::take(Hook::Exit) else { return 0 };
+    let Some(room) = number.reserve::<ExitRecord>() else { return 0 };
+    let record = &mut *room.record;
     record.header.ktime_ns = now_ns();
     record.header.missing = own;
+    task::fill::<R, _>(&mut record.task, &mut Room::<{ Spans::CRED_WORDS }>::new());
     task::fill_exe::<R>(&mut record.task);
     // What the parent's wait gives: the process's code if it ended as a whole, else its first thread's.
     record.status = if R::u32(signal, constant!(offsets.signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
@@ -45,8 +46,8 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     } else {
         R::u32(R::ptr(task, constant!(offsets.task_group_leader)), constant!(offsets.task_exit_code))
     };
-    number.fill(&mut record.header, RecordKind::Exit, size_of::<ExitRecord>() as u32);
-    number.emit(&record);
+    room.number.fill(&mut record.header, RecordKind::Exit, size_of::<ExitRecord>() as u32);
     log::emitted!(ctx, "exit", record.header.seq);
+    room.submit();
     0
 }

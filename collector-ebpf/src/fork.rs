@@ -27,7 +27,8 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         set_canary_child(child_pid);
     }
     let Some(number) = Number::take(Hook::Fork) else { return 0 };
-    let mut record = ForkRecord::default();
+    let Some(room) = number.reserve::<ForkRecord>() else { return 0 };
+    let record = &mut *room.record;
     let task = R::current();
     record.header.ktime_ns = now_ns();
     if is_quiet(Hook::Fork) {
@@ -41,8 +42,8 @@ pub(crate) fn record<R: Reader>(ctx: &RawTracePointContext) -> i32 {
     record.child_tid = R::u32(child, constant!(offsets.task_pid));
     record.child_start_ns = R::u64(child, constant!(offsets.task_start_boottime));
     record.flags = if thread { FORK_THREAD } else { 0 };
-    number.fill(&mut record.header, RecordKind::Fork, size_of::<ForkRecord>() as u32);
-    number.emit(&record);
+    room.number.fill(&mut record.header, RecordKind::Fork, size_of::<ForkRecord>() as u32);
     log::emitted!(ctx, "fork", record.header.seq);
+    room.submit();
     0
 }

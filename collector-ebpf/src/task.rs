@@ -16,6 +16,12 @@ pub(crate) fn fill_key<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {
     fill_current::<R, _>(record, task, &mut Room::<{ Spans::FAMILY_WORDS }>::new());
 }
 
+/// When the task's process began.
+#[inline(always)]
+pub(crate) fn start<R: Reader>(task: R::Ptr) -> u64 {
+    R::u64(R::ptr(task, constant!(offsets.task_group_leader)), constant!(offsets.task_start_boottime))
+}
+
 /// The same for a task that is not the current one.
 #[inline(always)]
 pub(crate) fn fill_key_of_other<R: Reader>(record: &mut TaskRecord, task: R::Ptr) {

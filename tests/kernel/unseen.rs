@@ -14,7 +14,11 @@ use collectord::source::{KernelSource, KernelSourceOptions};
 use serde_json::Value;
 use std::time::Duration;
 
-crate::tests![attempts_whose_end_is_unseen_are_told_once_each, portable_readers_tell_the_same,];
+crate::tests![
+    attempts_whose_end_is_unseen_are_told_once_each,
+    portable_readers_tell_the_same,
+    attempts_that_find_no_slot_are_told_too,
+];
 
 /// What the hooks tell of the actor, but for the one that sees the ends.
 fn without_ends(rig: &Rig, readers: ReadersChoice, args: &[&str]) -> Result<(Act, Stream)> {
@@ -68,4 +72,15 @@ fn attempts_whose_end_is_unseen_are_told_once_each(rig: &Rig) -> Result<()> {
 
 fn portable_readers_tell_the_same(rig: &Rig) -> Result<()> {
     told_once_each(rig, ReadersChoice::Only(Readers::Portable))
+}
+
+/// So many at once that some find the slot of their socket's address another's.
+fn attempts_that_find_no_slot_are_told_too(rig: &Rig) -> Result<()> {
+    const PENDING: u64 = 400;
+    let (act, stream) = without_ends(rig, ReadersChoice::Auto, &["timeouts", &PENDING.to_string()])?;
+    let (attempts, unseen) = connect::agree_but_unseen(&[act], &stream)?;
+    ensure!(attempts as u64 == PENDING + 1, "{attempts} attempts");
+    // The one that waits has its outcome from the call.
+    ensure!(unseen == PENDING, "the end of {unseen} was not seen");
+    Ok(())
 }

@@ -43,6 +43,8 @@ struct Slot {
     /// The errno that was told, until the call that returns it has ended. It may never: then until the socket is
     /// destroyed, or has its next attempt.
     told: u64,
+    /// Not 0 once an attempt has found the slot another's, and was put into the maps: a socket of this slot can be there.
+    shared: u64,
     /// As in [`ATTEMPTS`].
     record: ConnectRecord,
 }
@@ -125,6 +127,8 @@ pub(crate) fn place<R: Reader>(sk: u64) -> Option<Attempt> {
             // SAFETY: any bytes are a record; the slot is this attempt's until it is given up.
             return Some(Attempt { record: unsafe { &mut (*slot).record }, slot });
         }
+        // SAFETY: as above; nobody writes anything else there.
+        unsafe { write_volatile(&raw mut (*slot).shared, 1) };
     }
     // SAFETY: any bytes are a record, and this is the only reference to it.
     BEGIN_SCRATCH.get_ptr_mut(0).map(|record| Attempt { record: unsafe { &mut *record }, slot: null_mut() })
@@ -171,10 +175,21 @@ pub(crate) fn under_way<R: Reader>(sk: u64) -> Option<Attempt> {
     ATTEMPTS.get_ptr_mut(&sk).map(|record| Attempt { record: unsafe { &mut *record }, slot: null_mut() })
 }
 
-/// Whether anything is kept of a socket.
+/// Whether anything is kept of a socket. Most sockets that go have no attempt, and the maps are asked only if one of this
+/// socket's slot was ever put there.
 #[inline(always)]
 pub(crate) fn is_kept<R: Reader>(sk: u64) -> bool {
-    slot_had::<R>(sk).is_some() || ATTEMPTS.get_ptr(&sk).is_some()
+    if let Some(slot) = slot::<R>(sk) {
+        // SAFETY: the slot is a map's value.
+        if unsafe { read_volatile(&raw const (*slot).sk) } == sk {
+            return true;
+        }
+        // SAFETY: as above.
+        if unsafe { read_volatile(&raw const (*slot).shared) } == 0 {
+            return false;
+        }
+    }
+    ATTEMPTS.get_ptr(&sk).is_some()
 }
 
 /// Forgets the attempt that was begun by the call that returns now, which tells that it has failed. It is still kept

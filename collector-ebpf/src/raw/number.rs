@@ -57,6 +57,21 @@ pub(crate) struct Number {
     preempted: bool,
 }
 
+/// A record under construction in the CPU's ring. The verifier sees to it that it ends in `submit`.
+pub(crate) struct Reserved<T: 'static> {
+    pub(crate) record: &'static mut T,
+    pub(crate) number: Number,
+}
+
+impl<T> Reserved<T> {
+    /// Gives the finished record to the reader.
+    #[inline(always)]
+    pub(crate) fn submit(self) {
+        // SAFETY: this is what `reserve` was given, and it is not used any more.
+        unsafe { helper::bpf_ringbuf_submit((&raw mut *self.record).cast(), wakeup(self.number.hook)) };
+    }
+}
+
 /// Kept while a program runs that can be interrupted by itself: a softirq on the same CPU. The kernel itself sees to
 /// that since 6.1, and before it nobody does.
 pub(crate) struct Guard {
@@ -185,6 +200,28 @@ impl Number {
         header.kind = kind as u16;
         header.hook = self.hook as u16;
         header.cpu = self.cpu;
+    }
+
+    /// Takes room in the CPU's ring for a record of fixed size, which is put together there: zeros at first.
+    #[inline(always)]
+    pub(crate) fn reserve<T: Default>(self) -> Option<Reserved<T>> {
+        let Some(ring) = rings(self.hook.class()).get(self.cpu) else {
+            self.drop(DropReason::NoRing);
+            return None;
+        };
+        let ring = (&raw const *ring).cast_mut().cast();
+        // SAFETY: the helper has no preconditions.
+        let room = unsafe { helper::bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0) }.cast::<T>();
+        if room.is_null() {
+            self.drop(DropReason::RingFull);
+            return None;
+        }
+        // SAFETY: the ring gave so many bytes, aligned to 8, and they are this program's until they are submitted.
+        let record = unsafe {
+            room.write(T::default());
+            &mut *room
+        };
+        Some(Reserved { record, number: self })
     }
 
     /// Puts a finished fixed-size record into the CPU's ring.
