@@ -195,7 +195,7 @@ impl Bench<'_> {
 
     /// What an event costs among more and more live processes.
     pub(super) fn growth(&mut self) -> Result<()> {
-        // As many as for `cost`: CPU time comes in ticks.
+        // As many as for `cost`.
         let load = self.load(Kind::Open, 1_000_000);
         let agents = [self.ours(DEFAULT_EVENTS)];
         for processes in [100, 10_000, 100_000] {
