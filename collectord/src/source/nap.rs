@@ -2,13 +2,13 @@
 
 /// Shortest nap, and the one after a turn that read nothing.
 const NAP_MS_MIN: u16 = 1;
-/// Longest nap between turns of few records.
+/// Longest nap where few records come.
 const NAP_MS_SPARSE_MAX: u16 = 8;
-/// Longest nap between others: what is read in one turn is to be in the cache when it is written. At 400,000 records a
+/// Longest nap where many come: what is read after it is to be in the cache when it is written. At 400,000 records a
 /// second on two CPUs, a fifth of a default ring fills in it.
 const NAP_MS_DENSE_MAX: u16 = 4;
-/// A turn that read fewer is one of few records.
-const DENSE_RECORDS: usize = 64;
+/// So many since the last nap are many.
+const DENSE_RECORDS: usize = 512;
 /// Naps without a record after which the reader lies down.
 const NAPS_MAX: u32 = 2;
 /// A turn that read so many records is followed by the next one at once: more may be there than it was allowed to read.
@@ -31,39 +31,38 @@ pub(super) enum Rest {
 #[derive(Debug)]
 pub(super) struct Naps {
     ms: u16,
-    /// The last turn was followed by a nap.
-    napped: bool,
+    /// Records that were read since the last nap; `None` where there was none since the reader lay down.
+    since_nap: Option<usize>,
     /// Turns without a record, one after the other.
     empty: u32,
 }
 
 impl Default for Naps {
     fn default() -> Self {
-        Self { ms: NAP_MS_MIN, napped: false, empty: 0 }
+        Self { ms: NAP_MS_MIN, since_nap: None, empty: 0 }
     }
 }
 
 impl Naps {
     /// What to do after a turn that read so many records.
     pub(super) fn after(&mut self, read: usize) -> Rest {
-        let napped = std::mem::replace(&mut self.napped, false);
         if read == 0 {
             self.ms = NAP_MS_MIN;
             self.empty = self.empty.saturating_add(1);
-            if self.empty > NAPS_MAX {
-                return Rest::Sleep;
-            }
-        } else {
-            self.empty = 0;
-            if napped {
-                let longest = if read < DENSE_RECORDS { NAP_MS_SPARSE_MAX } else { NAP_MS_DENSE_MAX };
-                self.ms = (self.ms * 2).min(longest);
-            }
-            if read >= BUSY_RECORDS {
-                return Rest::None;
-            }
+            let rests = self.empty > NAPS_MAX;
+            self.since_nap = (!rests).then_some(0);
+            return if rests { Rest::Sleep } else { Rest::Nap(self.ms) };
         }
-        self.napped = true;
+        self.empty = 0;
+        self.since_nap = self.since_nap.map(|records| records + read);
+        if read >= BUSY_RECORDS {
+            return Rest::None;
+        }
+        if let Some(records) = self.since_nap {
+            let longest = if records < DENSE_RECORDS { NAP_MS_SPARSE_MAX } else { NAP_MS_DENSE_MAX };
+            self.ms = (self.ms * 2).min(longest);
+        }
+        self.since_nap = Some(0);
         Rest::Nap(self.ms)
     }
 }
@@ -79,9 +78,14 @@ mod tests {
 
     #[test]
     fn naps_that_end_with_records_become_longer_up_to_the_bound() {
-        assert_eq!(rests(&[DENSE_RECORDS; 4]), [1, 2, 4, 4].map(Rest::Nap));
-        assert_eq!(rests(&[1; 5]), [1, 2, 4, 8, 8].map(Rest::Nap));
-        assert_eq!(rests(&[64, 64, 64, 1, 64]), [1, 2, 4, 8, 4].map(Rest::Nap));
+        let few = BUSY_RECORDS - 1;
+        assert_eq!(rests(&[few; 5]), [1, 2, 4, 8, 8].map(Rest::Nap));
+        // Many are read in several turns.
+        let many = [&[BUSY_RECORDS; DENSE_RECORDS / BUSY_RECORDS][..], &[1]].concat();
+        let naps: Vec<_> = rests(&many.repeat(5)).into_iter().filter(|rest| *rest != Rest::None).collect();
+        assert_eq!(naps, [1, 2, 4, 4, 4].map(Rest::Nap));
+        let naps = rests(&[&[1; 4], &many[..], &[1]].concat());
+        assert_eq!(naps[3..], [&[8].map(Rest::Nap)[..], &[Rest::None; 4], &[4, 8].map(Rest::Nap)].concat());
     }
 
     #[test]
