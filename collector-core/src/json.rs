@@ -6,6 +6,7 @@
 
 mod connect;
 mod identity;
+mod kept;
 mod kernel;
 mod rendered;
 mod sink;
@@ -15,16 +16,15 @@ mod told;
 
 pub use sink::JsonLinesSink;
 
-use crate::event::{CollectionEvent, Origin};
+use crate::event::{Abi, CollectionEvent, OpenFlags, Origin};
+use kept::Kept;
 use rendered::RenderedProcesses;
 use std::sync::Arc;
-use text::{number, string};
+use text::{name, number, string};
 use time::TimeCache;
 
 /// Room made before an event is written, so that the buffer seldom grows in the middle of one.
 const EVENT_BYTES_USUAL: usize = 1024;
-/// Rendered origins kept; a run has one per hook.
-const ORIGINS_KEPT: usize = 32;
 
 /// Appends `,"name":` to a buffer, put together at compile time. [`object`] turns the first comma of an object into
 /// its brace.
@@ -46,16 +46,18 @@ fn object(out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'}');
 }
 
-/// Turns events into lines. It keeps what many lines share: the formatted second, each origin's fields, and the
-/// processes that were rendered last.
+/// Turns events into lines. It keeps what many lines share: the formatted second, each origin's fields, the processes
+/// that were rendered last, and the flags and devices of opens.
 #[derive(Debug, Default)]
 pub struct JsonEncoder {
     times: TimeCache,
     processes: RenderedProcesses,
     /// The member `derived` of an event whose process is not kept.
     derived: Vec<u8>,
-    origins: Vec<(Arc<Origin>, Vec<u8>)>,
-    oldest_origin: usize,
+    /// Holding the Arc keeps its address from being given to another origin. A run has one per hook.
+    origins: Kept<Arc<Origin>>,
+    open_flags: Kept<(OpenFlags, Option<Abi>)>,
+    open_devices: Kept<u32>,
 }
 
 impl JsonEncoder {
@@ -69,7 +71,7 @@ impl JsonEncoder {
         out.reserve(EVENT_BYTES_USUAL);
         object(out, |out| {
             key!(out, "event");
-            string(out, event.event_type());
+            name(out, event.event_type());
             match event {
                 CollectionEvent::Kernel(event) => self.kernel(event, out),
                 CollectionEvent::Loss(event) => self.loss(event, out),
@@ -85,32 +87,23 @@ impl JsonEncoder {
         out.push(b'\n');
     }
 
-    /// The members that are the same for every event of one hook.
+    /// The members that are the same for every event of one hook, and the name of the one behind them.
     fn origin(&mut self, origin: &Arc<Origin>, out: &mut Vec<u8>) {
-        if let Some((_, rendered)) = self.origins.iter().find(|(known, _)| Arc::ptr_eq(known, origin)) {
-            out.extend_from_slice(rendered);
-            return;
-        }
-        let mut rendered = Vec::new();
-        key!(rendered, "boot_id");
-        string(&mut rendered, &origin.boot_id);
-        key!(rendered, "class");
-        string(&mut rendered, origin.class.name());
-        key!(rendered, "stream");
-        string(&mut rendered, &origin.stream);
-        key!(rendered, "source");
-        string(&mut rendered, &origin.source);
-        key!(rendered, "via");
-        string(&mut rendered, &origin.via);
-        out.extend_from_slice(&rendered);
-        // Holding the Arc keeps its address from being given to another origin.
-        let entry = (Arc::clone(origin), rendered);
-        if self.origins.len() < ORIGINS_KEPT {
-            self.origins.push(entry);
-        } else {
-            self.origins[self.oldest_origin] = entry;
-            self.oldest_origin = (self.oldest_origin + 1) % ORIGINS_KEPT;
-        }
+        let render = |out: &mut Vec<u8>| {
+            key!(out, "boot_id");
+            string(out, &origin.boot_id);
+            key!(out, "class");
+            string(out, origin.class.name());
+            key!(out, "stream");
+            string(out, &origin.stream);
+            key!(out, "source");
+            string(out, &origin.source);
+            key!(out, "via");
+            string(out, &origin.via);
+            key!(out, "cpu");
+            Arc::clone(origin)
+        };
+        self.origins.write(out, |known| Arc::ptr_eq(known, origin), render);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::connect::{connect, connect_result};
 use super::identity::{self, Derived};
-use super::text::{base64_string, boolean, bytes_lossy, device, hex_16, octal, text_member};
+use super::kept::Kept;
+use super::text::{base64_string, boolean, bytes_lossy, device, hex_16, name, octal, text_member};
 use super::{JsonEncoder, key, number, object, string};
 use crate::event::{
-    Abi, Exec, ExecFailed, Exit, Fork, KernelBody, KernelEvent, Open, ProcessContext, Script,
+    Abi, Exec, ExecFailed, Exit, Fork, KernelBody, KernelEvent, Open, OpenFlags, ProcessContext, Script,
 };
 
 impl JsonEncoder {
@@ -15,15 +16,15 @@ impl JsonEncoder {
         key!(out, "ktime_ns");
         number(out, event.ktime_ns);
         self.origin(&event.origin, out);
-        key!(out, "cpu");
         number(out, event.cpu);
         key!(out, "seq");
         number(out, event.seq);
         if let Some(abi) = event.abi {
             key!(out, "abi");
-            string(out, abi_name(abi));
+            name(out, abi_name(abi));
         }
-        let derived = self.processes.write(event, &mut self.derived, out);
+        let Self { processes, derived, open_flags, open_devices, .. } = self;
+        let derived = processes.write(event, derived, out);
         match &event.body {
             KernelBody::Exec(body) => {
                 key!(out, "exec");
@@ -47,7 +48,7 @@ impl JsonEncoder {
             }
             KernelBody::Open(body) => {
                 key!(out, "open");
-                object(out, |out| open(body, event.abi, out));
+                object(out, |out| open(body, event.abi, open_flags, open_devices, out));
             }
             KernelBody::ExecFailed(body) => {
                 key!(out, "exec_failed");
@@ -68,7 +69,7 @@ impl JsonEncoder {
             map(out, event.missing.iter(), |out, missing| {
                 string(out, &missing.field);
                 out.push(b':');
-                string(out, missing.reason.name());
+                name(out, missing.reason.name());
             });
         }
         if !event.truncated.is_empty() {
@@ -282,10 +283,16 @@ fn exec_failed(body: &ExecFailed, out: &mut Vec<u8>) {
         argv(|| body.args(), out);
     }
     key!(out, "errno");
-    string(out, &body.errno.name());
+    name(out, &body.errno.name());
 }
 
-fn open(body: &Open, abi: Option<Abi>, out: &mut Vec<u8>) {
+fn open(
+    body: &Open,
+    abi: Option<Abi>,
+    kept_flags: &mut Kept<(OpenFlags, Option<Abi>)>,
+    kept_devices: &mut Kept<u32>,
+    out: &mut Vec<u8>,
+) {
     if let Some(path) = &body.path {
         text_member!(out, "path", path.as_bytes());
     }
@@ -293,21 +300,33 @@ fn open(body: &Open, abi: Option<Abi>, out: &mut Vec<u8>) {
         text_member!(out, "requested", requested.as_bytes());
     }
     if let Some(flags) = body.flags {
-        key!(out, "flags");
-        list(out, flags.names(abi), |out, name| string(out, &name));
+        let same = |known: &(OpenFlags, Option<Abi>)| *known == (flags, abi);
+        kept_flags.write(out, same, |out| {
+            key!(out, "flags");
+            list(out, flags.names(abi), |out, flag| name(out, &flag));
+            (flags, abi)
+        });
     }
     if let Some(mode) = body.mode {
         key!(out, "mode");
         octal(out, mode);
     }
-    file(out, body.dev, body.ino);
+    if let Some(dev) = body.dev {
+        let same = |&known: &u32| known == dev;
+        kept_devices.write(out, same, |out| {
+            key!(out, "dev");
+            device(out, dev);
+            dev
+        });
+    }
+    file(out, None, body.ino);
     if let Some(fd) = body.fd {
         key!(out, "fd");
         number(out, fd);
     }
     if let Some(errno) = body.errno {
         key!(out, "errno");
-        string(out, &errno.name());
+        name(out, &errno.name());
     }
     if let Some(created) = body.created {
         key!(out, "created");

@@ -2,8 +2,8 @@ use super::*;
 use crate::accounting::ClassAccount;
 use crate::event::{
     Abi, Ancestor, Cgroup, ClassCoverage, CoverageEvent, ErrorCode, ErrorEvent, EventClass, Exec, Exit, Fork,
-    HookCoverage, KernelBody, KernelEvent, LossEvent, LossGap, Missing, MissingReason, Namespaces,
-    PerformanceEvent, ProcessEvent, ProcessIdentity, Script, SummaryEvent, Truncated,
+    HookCoverage, KernelBody, KernelEvent, LossEvent, LossGap, Missing, MissingReason, Namespaces, Open,
+    OpenFlags, PerformanceEvent, ProcessEvent, ProcessIdentity, Script, SummaryEvent, Truncated,
 };
 use crate::test_events::kernel_event;
 use serde_json::{Value, json};
@@ -325,16 +325,21 @@ fn seed_events_have_their_own_fields() {
 }
 
 #[test]
-fn more_origins_than_are_kept_are_still_written_right() {
+fn what_lines_share_is_written_as_if_it_were_each_lines_own() {
     let mut encoder = JsonEncoder::new();
-    for n in (0..ORIGINS_KEPT * 2).chain(0..3) {
-        let event = kernel(KernelBody::Exit(Exit { status: 0, duration_ns: 0 }), |event| {
-            Arc::make_mut(&mut event.origin).stream = format!("stream{n}");
-        });
-        let mut out = Vec::new();
-        encoder.encode(&event, &mut out);
-        let value: Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(value["stream"], format!("stream{n}"));
-        assert!(encoder.origins.len() <= ORIGINS_KEPT);
+    let count = kept::TEXTS_KEPT * 2;
+    for n in (0..count).chain(0..3).chain([0, 0]) {
+        let number = u32::try_from(n).unwrap();
+        for abi in [None, Some(Abi::X86_64), Some(Abi::Aarch64)] {
+            let flags = Some(OpenFlags(0o200_000 | u64::from(number)));
+            let open = Open { flags, dev: Some(number << 20 | 7), ..Open::default() };
+            let event = kernel(KernelBody::Open(open), |event| {
+                Arc::make_mut(&mut event.origin).stream = format!("stream{n}");
+                event.abi = abi;
+            });
+            let mut out = Vec::new();
+            encoder.encode(&event, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), line(&event));
+        }
     }
 }

@@ -7,7 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 pub(super) fn number(out: &mut Vec<u8>, value: impl Into<u64>) {
-    out.extend_from_slice(itoa::Buffer::new().format(value.into()).as_bytes());
+    let value = value.into();
+    match u8::try_from(value) {
+        Ok(digit @ 0..10) => out.push(b'0' + digit),
+        _ => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+    }
 }
 
 pub(super) fn boolean(out: &mut Vec<u8>, value: bool) {
@@ -43,26 +47,53 @@ pub(super) fn device(out: &mut Vec<u8>, dev: u32) {
 }
 
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
     if is_plain(text.as_bytes()) {
-        out.extend_from_slice(text.as_bytes());
+        name(out, text);
     } else {
+        out.push(b'"');
         escaped(out, text);
+        out.push(b'"');
     }
+}
+
+/// A string of which it is known that each byte stands for itself.
+pub(super) fn name(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
     out.push(b'"');
 }
 
-/// Whether each byte is ASCII that stands for itself. Looks at all of them without a branch, which compiles to vector
-/// instructions.
+/// Whether each byte is ASCII that stands for itself. Looks at eight at a time, at all of them without a branch; the
+/// last eight are looked at together with bytes before them, not one by one.
 fn is_plain(bytes: &[u8]) -> bool {
-    bytes
-        .iter()
-        .fold(true, |plain, &byte| plain & (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\'))
+    let Some(last) = bytes.last_chunk() else {
+        let special = |byte| !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\');
+        return bytes.iter().fold(true, |plain, &byte| plain & !special(byte));
+    };
+    let (eights, _) = bytes.as_chunks();
+    let special = eights.iter().fold(special_of(*last), |special, &eight| special | special_of(eight));
+    special & HIGH_BITS == 0
+}
+
+const EACH: u64 = u64::from_ne_bytes([1; 8]);
+const HIGH_BITS: u64 = EACH << 7;
+
+/// Has a high bit set if one of the bytes does not stand for itself, and none if all do.
+fn special_of(bytes: [u8; 8]) -> u64 {
+    let bytes = u64::from_ne_bytes(bytes);
+    let below = |bytes: u64, bound: u64| bytes.wrapping_sub(EACH * bound) & !bytes;
+    let is = |byte: u8| below(bytes ^ (EACH * u64::from(byte)), 1);
+    bytes | below(bytes, 0x20) | is(b'"') | is(b'\\') | is(0x7f)
 }
 
 /// Bytes as a string, with U+FFFD where they are not UTF-8. Returns whether nothing was replaced.
 pub(super) fn bytes_lossy(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     out.push(b'"');
+    opened_bytes_lossy(out, bytes)
+}
+
+/// [`bytes_lossy`] behind the string's first quote.
+pub(super) fn opened_bytes_lossy(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     let exact = if is_plain(bytes) {
         out.extend_from_slice(bytes);
         true
@@ -94,8 +125,8 @@ pub(super) fn base64_string(out: &mut Vec<u8>, bytes: &[u8]) {
 macro_rules! text_member {
     ($out:expr, $name:literal, $bytes:expr) => {{
         let bytes: &[u8] = $bytes;
-        crate::json::key!($out, $name);
-        if !crate::json::text::bytes_lossy($out, bytes) {
+        $out.extend_from_slice(concat!(",\"", $name, "\":\"").as_bytes());
+        if !crate::json::text::opened_bytes_lossy($out, bytes) {
             $out.extend_from_slice(concat!(",\"", $name, "_b64\":").as_bytes());
             crate::json::text::base64_string($out, bytes);
         }
@@ -129,6 +160,34 @@ fn unicode_escape(out: &mut Vec<u8>, character: char) {
         for byte in unit.to_be_bytes() {
             out.push(HEX[usize::from(byte >> 4)]);
             out.push(HEX[usize::from(byte & 0xf)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_byte_is_looked_at_wherever_it_stands() {
+        for len in 0..40 {
+            let plain = vec![b'a'; len];
+            assert!(is_plain(&plain));
+            for (at, byte) in (0..len).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+                let mut bytes = plain.clone();
+                bytes[at] = byte;
+                let stands_for_itself = matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+                assert_eq!(is_plain(&bytes), stands_for_itself, "{byte:#x} at {at} of {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_with_all_their_digits() {
+        for value in [0, 1, 9, 10, 255, 256, u64::MAX] {
+            let mut out = Vec::new();
+            number(&mut out, value);
+            assert_eq!(out, value.to_string().as_bytes());
         }
     }
 }

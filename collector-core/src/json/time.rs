@@ -1,5 +1,6 @@
 //! Times as RFC 3339 in UTC with nine digits.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -9,11 +10,22 @@ const DAYS_PER_CYCLE: i64 = 146_097;
 const FIRST_SECOND: i64 = -62_167_219_200;
 const END_SECOND: i64 = 253_402_300_800;
 
+/// A quoted time.
+type Quoted = [u8; 32];
+/// Where its nine digits are.
+const NANOS: Range<usize> = 21..30;
+
 /// Formats times; the part down to the second is kept, since neighbouring events share it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TimeCache {
-    second: Option<i64>,
-    text: Vec<u8>,
+    second: i64,
+    text: Quoted,
+}
+
+impl Default for TimeCache {
+    fn default() -> Self {
+        Self { second: 0, text: *b"\"1970-01-01T00:00:00.000000000Z\"" }
+    }
 }
 
 impl TimeCache {
@@ -45,29 +57,32 @@ impl TimeCache {
             END_SECOND.. => (END_SECOND - 1, 999_999_999),
             _ => (second, nanos),
         };
-        if self.second != Some(second) {
-            self.second = Some(second);
-            self.text.clear();
-            write_second(&mut self.text, second);
+        if self.second != second {
+            self.second = second;
+            self.text = written(second);
         }
-        out.push(b'"');
-        out.extend_from_slice(&self.text);
-        out.push(b'.');
         let at = out.len();
-        out.extend_from_slice(b"000000000");
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(nanos).as_bytes();
-        out[at + 9 - digits.len()..].copy_from_slice(digits);
-        out.extend_from_slice(b"Z\"");
+        out.extend_from_slice(&self.text);
+        write_digits(&mut out[at..][NANOS], nanos);
     }
 }
 
-fn write_second(out: &mut Vec<u8>, second: i64) {
+/// Fills a slice with the last digits of a number. They are written where they stay: gathered first, they would be
+/// copied before they have reached the cache.
+fn write_digits(digits: &mut [u8], mut value: u32) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+/// The beginning of a second.
+fn written(second: i64) -> Quoted {
     let (year, month, day) = date(second.div_euclid(SECONDS_PER_DAY));
     let of_day = second.rem_euclid(SECONDS_PER_DAY);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
-    out.extend_from_slice(text.as_bytes());
+    let text = format!("\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.000000000Z\"");
+    text.as_bytes().try_into().expect("a year has four digits")
 }
 
 /// Year, month and day, counted from days since 1970-01-01. Runs once a second, so it simply counts: whole calendar
