@@ -58,7 +58,7 @@ fn entry(running: &Running, buffer: &mut BytesMut) -> SnapshotEntry {
         pid: task.pid,
         start_ns: task.start_ns,
         ppid: task.ppid,
-        name: Text::from(comm(task)),
+        name: Text::from(comm(&task.comm)),
         exe: running.names.as_ref().map(|names| {
             write_path(names, buffer);
             Text::new(buffer.split().freeze())

@@ -8,8 +8,8 @@ use collector_common::{
     PATH_RACED, PATH_TRUNCATED, PathLen, Record, RecordHeader, TaskRecord, missing,
 };
 use collector_core::event::{
-    Abi, CgroupMade, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Origin,
-    ProcessContext, Script, Text, Truncated,
+    Abi, CgroupMade, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Open,
+    Origin, ProcessContext, Script, Text, Truncated,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -70,71 +70,66 @@ impl Converter {
     pub fn event(&mut self, hook: Hook, record: &Record<'_>) -> Option<Box<KernelEvent>> {
         let origin = Arc::clone(self.origins.get(hook as usize)?.as_ref()?);
         let internal = self.internal.get(hook as usize).copied().unwrap_or(false);
-        let mut truncated = Vec::new();
-        let mut unseen = Vec::new();
-        let mut abi = None;
-        let (header, task, body) = match record {
-            Record::Exec(record, text) => {
-                let exec = self.exec(record, text, &mut truncated, &mut unseen);
-                (&record.header, &record.task, KernelBody::Exec(exec))
-            }
-            Record::Fork(record, _) => (&record.header, &record.task, KernelBody::Fork(fork(record))),
-            Record::Exit(record, _) => (&record.header, &record.task, KernelBody::Exit(exit(record))),
-            Record::Connect(record, text) => {
-                abi = abi_of(record.abi);
-                let body = KernelBody::Connect(self.connect(record, text, &mut unseen));
-                (&record.header, &record.task, body)
-            }
-            Record::ConnectResult(record, text) => {
-                abi = abi_of(record.abi);
-                let body = KernelBody::ConnectResult(self.connect_result(record, text, &mut unseen));
-                (&record.header, &record.task, body)
-            }
-            Record::Open(record, text) => {
-                // A request of io_uring is made through no system call's ABI.
-                abi = abi_of(abi_of_calls(hook)).filter(|_| hook != Hook::UringOpen);
-                let open = self.open(record, text, &mut truncated);
-                unseen.extend(
-                    open::why_pathless(&open, record)
-                        .map(|reason| Missing { field: Cow::Borrowed("open.path"), reason }),
-                );
-                if open.fd.is_some() && open.ino.is_none() {
-                    unseen.extend(["open.dev", "open.ino", "open.created"].map(fault));
-                }
-                (&record.header, &record.task, KernelBody::Open(open))
-            }
-            Record::CgroupMade(record, text) => {
-                let path = self.text(without_nul(text));
-                let body = KernelBody::CgroupMade(CgroupMade { id: record.id, path });
-                (&record.header, &record.task, body)
-            }
-            Record::ExecFailed(record, text) => {
-                abi = abi_of(abi_of_calls(hook));
-                let body = self.exec_failed(record, text, &mut truncated);
-                (&record.header, &record.task, KernelBody::ExecFailed(body))
-            }
-        };
-        // An event for the collector itself holds no more than the process table needs.
-        let mut missing = if internal { Vec::new() } else { self.missing(header, task) };
-        missing.extend(unseen);
-        Some(Box::new(KernelEvent {
+        let (header, task) = (record.header(), task_of(record));
+        // At first an open that tells nothing: opens are the most. They are filled in where they stay; what is put
+        // together elsewhere is copied, and waits until all of it has been written.
+        let place = Box::new_uninit();
+        let frame = KernelEvent {
             origin,
             ktime_ns: header.ktime_ns,
             wall_ns: self.wall_ns(header.ktime_ns),
             cpu: header.cpu,
             seq: header.seq,
-            abi,
+            abi: None,
             internal,
-            process: self.process(task),
+            process: process(task),
             identity: None,
-            body,
-            missing,
-            truncated,
-        }))
+            body: KernelBody::Open(Open::default()),
+            missing: Vec::new(),
+            truncated: Vec::new(),
+        };
+        let mut event = Box::write(place, frame);
+        let KernelEvent { abi, process, body, missing, truncated, .. } = &mut *event;
+        process.name = names::kept(task).unwrap_or_else(|| self.text(comm(&task.comm)));
+        // An event for the collector itself holds no more than the process table needs.
+        if !internal {
+            self.missing(header, task, missing);
+        }
+        match record {
+            Record::Exec(record, text) => {
+                *body = KernelBody::Exec(self.exec(record, text, truncated, missing));
+            }
+            Record::Fork(record, _) => *body = KernelBody::Fork(fork(record)),
+            Record::Exit(record, _) => *body = KernelBody::Exit(exit(record)),
+            Record::Connect(record, text) => {
+                *abi = abi_of(record.abi);
+                *body = KernelBody::Connect(self.connect(record, text, missing));
+            }
+            Record::ConnectResult(record, text) => {
+                *abi = abi_of(record.abi);
+                *body = KernelBody::ConnectResult(self.connect_result(record, text, missing));
+            }
+            Record::Open(record, text) => {
+                // A request of io_uring is made through no system call's ABI.
+                *abi = abi_of(abi_of_calls(hook)).filter(|_| hook != Hook::UringOpen);
+                if let KernelBody::Open(open) = body {
+                    self.open(record, text, open, truncated, missing);
+                }
+            }
+            Record::CgroupMade(record, text) => {
+                let path = self.text(without_nul(text));
+                *body = KernelBody::CgroupMade(CgroupMade { id: record.id, path });
+            }
+            Record::ExecFailed(record, text) => {
+                *abi = abi_of(abi_of_calls(hook));
+                *body = KernelBody::ExecFailed(self.exec_failed(record, text, truncated));
+            }
+        }
+        Some(event)
     }
 
-    fn missing(&self, header: &RecordHeader, task: &TaskRecord) -> Vec<Missing> {
-        let mut all = self.unsupported.clone();
+    fn missing(&self, header: &RecordHeader, task: &TaskRecord, all: &mut Vec<Missing>) {
+        all.extend_from_slice(&self.unsupported);
         // The programs write 0 where the kernel's memory could not be read, and none of these can be 0.
         let read = [
             ("process.start_ns", task.start_ns != 0),
@@ -152,33 +147,6 @@ impl Converter {
                 named
                     .map(|field| Missing { field: Cow::Borrowed(field.field), reason: MissingReason::Fault }),
             );
-        }
-        all
-    }
-
-    fn process(&mut self, task: &TaskRecord) -> ProcessContext {
-        ProcessContext {
-            pid: task.pid,
-            tid: task.tid,
-            ppid: task.ppid,
-            ns_pid: task.ns_pid,
-            start_ns: task.start_ns,
-            name: self.text(comm(task)),
-            ruid: task.ruid,
-            euid: task.euid,
-            rgid: task.rgid,
-            egid: task.egid,
-            loginuid: set(task.loginuid),
-            session: set(task.session),
-            cap_effective: task.cap_effective,
-            ns: Namespaces {
-                pid: task.ns_pid_inum,
-                mnt: task.ns_mnt_inum,
-                net: task.ns_net_inum,
-                user: task.ns_user_inum,
-            },
-            cgroup_id: task.cgroup_id,
-            exe: (task.exe_ino != 0).then_some((task.exe_dev, task.exe_ino)),
         }
     }
 
@@ -262,19 +230,65 @@ impl Converter {
 /// Names leaf first, each ended by NUL, as an absolute path into an empty buffer. A detached root is named "/" and is left
 /// out.
 pub(crate) fn write_path(names: &[u8], path: &mut BytesMut) {
-    let whole = names.strip_suffix(b"\0").unwrap_or(names);
-    for name in whole.rsplit(|&byte| byte == 0).filter(|name| !name.is_empty() && *name != b"/") {
-        path.extend_from_slice(b"/");
-        path.extend_from_slice(name);
+    let mut rest = names.strip_suffix(b"\0").unwrap_or(names);
+    path.resize(rest.len() + 1, b'/');
+    let mut end = 0;
+    loop {
+        let behind = rest.iter().rposition(|&byte| byte == 0);
+        let name = &rest[behind.map_or(0, |at| at + 1)..];
+        if !name.is_empty() && name != b"/" {
+            let at = end + 1;
+            end = at + name.len();
+            path[at..end].copy_from_slice(name);
+        }
+        let Some(behind) = behind else { break };
+        rest = &rest[..behind];
     }
-    if path.is_empty() {
-        path.extend_from_slice(b"/");
-    }
+    path.truncate(end.max(1));
 }
 
 /// The comm without its padding.
-pub(crate) fn comm(task: &TaskRecord) -> &[u8] {
-    task.comm.as_bytes().split(|&byte| byte == 0).next().unwrap_or_default()
+pub(crate) fn comm(comm: &[u64; 2]) -> &[u8] {
+    comm.as_bytes().split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+fn task_of<'a>(record: &Record<'a>) -> &'a TaskRecord {
+    match record {
+        Record::Exec(record, _) => &record.task,
+        Record::Fork(record, _) => &record.task,
+        Record::Exit(record, _) => &record.task,
+        Record::Connect(record, _) | Record::ConnectResult(record, _) => &record.task,
+        Record::Open(record, _) => &record.task,
+        Record::CgroupMade(record, _) => &record.task,
+        Record::ExecFailed(record, _) => &record.task,
+    }
+}
+
+/// The process, without its name.
+fn process(task: &TaskRecord) -> ProcessContext {
+    ProcessContext {
+        pid: task.pid,
+        tid: task.tid,
+        ppid: task.ppid,
+        ns_pid: task.ns_pid,
+        start_ns: task.start_ns,
+        name: Text::default(),
+        ruid: task.ruid,
+        euid: task.euid,
+        rgid: task.rgid,
+        egid: task.egid,
+        loginuid: set(task.loginuid),
+        session: set(task.session),
+        cap_effective: task.cap_effective,
+        ns: Namespaces {
+            pid: task.ns_pid_inum,
+            mnt: task.ns_mnt_inum,
+            net: task.ns_net_inum,
+            user: task.ns_user_inum,
+        },
+        cgroup_id: task.cgroup_id,
+        exe: (task.exe_ino != 0).then_some((task.exe_dev, task.exe_ino)),
+    }
 }
 
 fn fork(record: &ForkRecord) -> Fork {
@@ -313,6 +327,7 @@ fn without_nul(bytes: &[u8]) -> &[u8] {
 }
 
 mod connect;
+mod names;
 mod open;
 
 #[cfg(test)]

@@ -1,18 +1,26 @@
 //! Opens and failed execs.
 
-use super::{Converter, without_nul};
+use super::{Converter, fault, without_nul};
 use collector_common::{
     ExecFailedRecord, FAILED_ARGV_CUT, OPEN_CREATED, OPEN_DIRECT, OpenRecord, PATH_BYTES_MAX, PATH_RACED,
     PATH_TRUNCATED, PATH_UNREACHABLE, missing,
 };
-use collector_core::event::{Errno, ExecFailed, MissingReason, Open, OpenFlags, Truncated};
+use collector_core::event::{Errno, ExecFailed, Missing, MissingReason, Open, OpenFlags, Truncated};
 use std::borrow::Cow;
 
 /// `ENAMETOOLONG`
 const NAME_TOO_LONG: Errno = Errno(36);
 
 impl Converter {
-    pub(super) fn open(&mut self, record: &OpenRecord, text: &[u8], truncated: &mut Vec<Truncated>) -> Open {
+    /// Fills in an open that tells nothing yet.
+    pub(super) fn open(
+        &mut self,
+        record: &OpenRecord,
+        text: &[u8],
+        open: &mut Open,
+        truncated: &mut Vec<Truncated>,
+        unseen: &mut Vec<Missing>,
+    ) {
         let (path, requested) = text.split_at((record.path.len as usize).min(text.len()));
         let has = |bit| record.header.missing & bit == 0;
         let flags = has(missing::OPEN_FLAGS).then_some(OpenFlags(record.flags));
@@ -28,18 +36,26 @@ impl Converter {
         if errno == Some(NAME_TOO_LONG) && record.requested_len == PATH_BYTES_MAX {
             cut("open.requested", u64::from(PATH_BYTES_MAX));
         }
-        Open {
-            path: (file && record.path.flags & PATH_RACED == 0 && !is_nameless(record, path))
-                .then(|| self.path(path)),
-            requested: (!requested.is_empty()).then(|| self.text(without_nul(requested))),
-            flags,
-            mode: flags.filter(|flags| flags.has_mode()).map(|_| record.mode),
-            dev: file.then_some(record.dev),
-            ino: file.then_some(record.ino),
-            fd,
-            errno,
-            created: file.then_some(record.state & OPEN_CREATED != 0),
-            direct: record.state & OPEN_DIRECT != 0,
+        if file && record.path.flags & PATH_RACED == 0 && !is_nameless(record, path) {
+            open.path = Some(self.path(path));
+        }
+        if !requested.is_empty() {
+            open.requested = Some(self.text(without_nul(requested)));
+        }
+        if file {
+            open.dev = Some(record.dev);
+            open.ino = Some(record.ino);
+            open.created = Some(record.state & OPEN_CREATED != 0);
+        }
+        open.flags = flags;
+        open.mode = flags.filter(|flags| flags.has_mode()).map(|_| record.mode);
+        open.fd = fd;
+        open.errno = errno;
+        open.direct = record.state & OPEN_DIRECT != 0;
+        let pathless = why_pathless(open, record);
+        unseen.extend(pathless.map(|reason| Missing { field: Cow::Borrowed("open.path"), reason }));
+        if fd.is_some() && !file {
+            unseen.extend(["open.dev", "open.ino", "open.created"].map(fault));
         }
     }
 
@@ -71,7 +87,7 @@ fn is_nameless(record: &OpenRecord, path: &[u8]) -> bool {
 }
 
 /// Why an open that came out well has no path, if not because reading it failed.
-pub(super) fn why_pathless(open: &Open, record: &OpenRecord) -> Option<MissingReason> {
+fn why_pathless(open: &Open, record: &OpenRecord) -> Option<MissingReason> {
     let pathless =
         open.fd.is_some() && open.path.is_none() && record.header.missing & missing::OPEN_PATH == 0;
     let raced = record.path.flags & PATH_RACED != 0;
