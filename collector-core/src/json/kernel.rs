@@ -259,6 +259,10 @@ fn file(out: &mut Vec<u8>, dev: Option<u32>, ino: Option<u64>) {
         key!(out, "dev");
         device(out, dev);
     }
+    inode(out, ino);
+}
+
+fn inode(out: &mut Vec<u8>, ino: Option<u64>) {
     if let Some(ino) = ino {
         key!(out, "ino");
         number(out, ino);
@@ -319,7 +323,7 @@ fn open(
             dev
         });
     }
-    file(out, None, body.ino);
+    inode(out, body.ino);
     if let Some(fd) = body.fd {
         key!(out, "fd");
         number(out, fd);

@@ -49,9 +49,9 @@ impl Naps {
         if read == 0 {
             self.ms = NAP_MS_MIN;
             self.empty = self.empty.saturating_add(1);
-            let rests = self.empty > NAPS_MAX;
-            self.since_nap = (!rests).then_some(0);
-            return if rests { Rest::Sleep } else { Rest::Nap(self.ms) };
+            let lies_down = self.empty > NAPS_MAX;
+            self.since_nap = (!lies_down).then_some(0);
+            return if lies_down { Rest::Sleep } else { Rest::Nap(self.ms) };
         }
         self.empty = 0;
         self.since_nap = self.since_nap.map(|records| records + read);
