@@ -8,8 +8,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "actor.c",
+    "answers.c",
     "calls32.c",
     "cases.c",
     "compat.c",

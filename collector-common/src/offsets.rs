@@ -228,6 +228,8 @@ offsets! {
     socket_sk: ["socket.sk"];
     /// Address family.
     sock_family: ["sock.__sk_common.skc_family"];
+    /// Whether it is connected, of sockets that know.
+    sock_state: ["sock.__sk_common.skc_state"];
     /// Remote port, in network byte order.
     sock_dport: ["sock.__sk_common.skc_dport"];
     /// Local port.

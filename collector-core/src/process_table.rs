@@ -3,11 +3,13 @@
 //! The table is driven by exec, fork and exit events in stream order, and by a snapshot taken at start. It is bounded,
 //! and no live process is ever put out to make room: at capacity the oldest exited entries go first, and then new ones
 //! are refused and counted. Exited entries stay for [`EXITED_KEPT_NS`], because events of different CPUs can be read
-//! slightly out of order: a process's exit before its exec.
+//! slightly out of order: a process's exit before its exec. So does what a process ran before its last exec: its opens
+//! and connections come from other sources.
 
 mod ancestry;
 mod by_pid;
 mod host;
+mod images;
 mod live;
 
 pub use ancestry::ANCESTRY_MAX;
@@ -15,6 +17,7 @@ pub use host::HostLookup;
 
 use crate::event::{Ancestor, Exec, Fork, KernelBody, KernelEvent, ProcessContext, ProcessIdentity, Text};
 use by_pid::ByPid;
+use images::Image;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -73,6 +76,10 @@ struct Entry {
     named_users: Option<(u32, u32)>,
     /// Id of the cgroup that the identity names.
     named_cgroup: u64,
+    /// When it executed that: events that are older saw it run something else. 0 where that is not known.
+    since_ns: u64,
+    /// What it ran before, the oldest first.
+    earlier: Vec<Image>,
     /// How its descendants name it, shared by them until it changes.
     as_ancestor: Option<Arc<Ancestor>>,
 }
@@ -84,6 +91,8 @@ pub struct ProcessTable {
     by_pid: ByPid,
     /// (time of exit, pid, entry), in the order in which the exits were read.
     exited: VecDeque<(u64, u32, u64)>,
+    /// The same of processes that have executed another program.
+    replaced: VecDeque<(u64, u32, u64)>,
     capacity: usize,
     stats: TableStats,
     newest_ktime_ns: u64,
@@ -99,6 +108,7 @@ impl ProcessTable {
         Self {
             by_pid: ByPid::default(),
             exited: VecDeque::new(),
+            replaced: VecDeque::new(),
             capacity,
             stats: TableStats::default(),
             newest_ktime_ns: 0,
@@ -160,24 +170,28 @@ impl ProcessTable {
             return;
         }
         let process = &event.process;
+        let at_ns = event.ktime_ns;
+        let executes = matches!(event.body, KernelBody::Exec(_));
         // What is decided later tells its process as it was when it asked.
         let late = matches!(event.body, KernelBody::ConnectResult(_));
-        let executes = matches!(event.body, KernelBody::Exec(_));
         event.identity = match entry_in(&mut self.by_pid, process.pid, process.start_ns) {
+            Some(entry) if late || (!executes && at_ns < entry.since_ns) => {
+                Some(entry.identity_before(process.exe, at_ns))
+            }
             // Nearly every event: one look into the table.
-            Some(entry) if late || (!executes && entry.ppid == process.ppid) => {
-                if !late {
-                    entry.observe(process, false);
+            Some(entry) if !executes && entry.ppid == process.ppid => {
+                if entry.observe(process, at_ns, false) {
+                    self.replaced.push_back((at_ns, process.pid, entry.id));
                 }
-                Some(entry.identity_for(process, late, self.host.as_deref_mut()))
+                Some(entry.identity_now(process, self.host.as_deref_mut()))
             }
             _ => {
-                self.observe(process, executes);
+                self.observe(process, at_ns, executes);
                 if let KernelBody::Exec(exec) = &event.body {
-                    self.exec(process, exec);
+                    self.exec(process, at_ns, exec);
                 }
                 entry_in(&mut self.by_pid, process.pid, process.start_ns)
-                    .map(|entry| entry.identity_for(process, late, self.host.as_deref_mut()))
+                    .map(|entry| entry.identity_now(process, self.host.as_deref_mut()))
             }
         };
         match &event.body {
@@ -194,10 +208,12 @@ impl ProcessTable {
     }
 
     /// Brings the process's entry up to what the hook saw, or makes one.
-    fn observe(&mut self, process: &ProcessContext, executes: bool) {
-        let known = match self.entry(process.pid, process.start_ns) {
+    fn observe(&mut self, process: &ProcessContext, at_ns: u64, executes: bool) {
+        let known = match entry_in(&mut self.by_pid, process.pid, process.start_ns) {
             Some(entry) => {
-                entry.observe(process, executes);
+                if entry.observe(process, at_ns, executes) {
+                    self.replaced.push_back((at_ns, process.pid, entry.id));
+                }
                 if entry.ppid == process.ppid {
                     return;
                 }
@@ -230,17 +246,22 @@ impl ProcessTable {
         }
     }
 
-    fn exec(&mut self, process: &ProcessContext, exec: &Exec) {
+    fn exec(&mut self, process: &ProcessContext, at_ns: u64, exec: &Exec) {
         let parent_name = self.parent_name(process.ppid, process.start_ns);
         let ancestors = self.lineage(process.ppid, process.start_ns);
-        let Some(entry) = self.entry(process.pid, process.start_ns) else { return };
+        let Some(entry) = entry_in(&mut self.by_pid, process.pid, process.start_ns) else { return };
+        let file = exec.dev.zip(exec.ino).or(process.exe);
+        if entry.keep_image(at_ns, file) {
+            self.replaced.push_back((at_ns, process.pid, entry.id));
+        }
+        entry.since_ns = at_ns;
         entry.exe_from_snapshot = false;
         // The users' names may be others by now.
         entry.named_users = None;
         let before = &entry.identity;
         entry.identity = Arc::new(ProcessIdentity {
             exe: exec.path.as_ref().map(Text::detached),
-            exe_file: exec.dev.zip(exec.ino).or(process.exe),
+            exe_file: file,
             parent_name: parent_name.or_else(|| before.parent_name.clone()),
             ancestors: if ancestors.is_empty() { before.ancestors.clone() } else { ancestors },
             ..(**before).clone()
@@ -335,6 +356,15 @@ impl ProcessTable {
             self.exited.pop_front();
             self.remove(pid, id);
         }
+        while let Some(&(at, pid, id)) = self.replaced.front()
+            && at < oldest_kept
+        {
+            self.replaced.pop_front();
+            let entries = self.by_pid.get_mut(&pid).into_iter().flatten();
+            for entry in entries.filter(|entry| entry.id == id) {
+                entry.forget_images(oldest_kept);
+            }
+        }
     }
 }
 
@@ -364,64 +394,49 @@ impl Entry {
             identity: Arc::new(identity),
             named_users: None,
             named_cgroup: 0,
+            since_ns: 0,
+            earlier: Vec::new(),
             as_ancestor: None,
         }
     }
 
-    /// What is told of it to an event that saw the process like this.
-    fn identity_for(
+    /// What is told of it to an event that saw the process as it is.
+    fn identity_now(
         &mut self,
         process: &ProcessContext,
-        late: bool,
         host: Option<&mut (dyn HostLookup + 'static)>,
     ) -> Arc<ProcessIdentity> {
-        if let Some(host) = host.filter(|_| !late) {
+        if let Some(host) = host {
             self.look_up(process, host);
         }
-        match process.exe {
-            Some(file) if late && !self.runs(file) => Arc::new(self.before(file)),
-            _ => Arc::clone(&self.identity),
-        }
+        Arc::clone(&self.identity)
     }
 
-    fn observe(&mut self, process: &ProcessContext, executes: bool) {
+    /// Whether what it runs is known to be another file now.
+    fn observe(&mut self, process: &ProcessContext, at_ns: u64, executes: bool) -> bool {
         if self.name != process.name {
             self.name = process.name.detached();
         }
         // An exec replaces the file anyway.
-        if let Some(file) = process.exe.filter(|_| !executes) {
-            self.check_running_file(file);
-        }
-    }
-
-    /// Whether the known path can be that of this file.
-    fn runs(&self, file: (u32, u64)) -> bool {
-        match self.identity.exe_file {
-            None => true,
-            // stat and the kernel's superblock can give different devices for one file (btrfs, overlayfs).
-            Some((_, inode)) if self.exe_from_snapshot => inode == file.1,
-            Some(known) => known == file,
-        }
-    }
-
-    /// What is known of it as it was when it ran another file.
-    fn before(&self, file: (u32, u64)) -> ProcessIdentity {
-        ProcessIdentity { exe: None, exe_file: Some(file), ..(*self.identity).clone() }
+        process.exe.filter(|_| !executes).is_some_and(|file| self.check_running_file(at_ns, file))
     }
 
     /// Compares with the file the hook saw running. Where it is another one (an exec that was lost or is not read
     /// yet), the known path is not that file's.
-    fn check_running_file(&mut self, file: (u32, u64)) {
-        let same = self.runs(file);
+    fn check_running_file(&mut self, at_ns: u64, file: (u32, u64)) -> bool {
         if self.identity.exe_file == Some(file) {
-            return;
+            return false;
         }
+        let same = self.runs(file);
+        let kept = !same && self.keep_image(at_ns, Some(file));
         let identity = Arc::make_mut(&mut self.identity);
         identity.exe_file = Some(file);
         if !same {
             identity.exe = None;
             self.exe_from_snapshot = false;
+            self.since_ns = at_ns;
         }
+        kept
     }
 }
 

@@ -18,7 +18,7 @@ use crate::raw::{
     AddressScratch, Arguments, Attempt, CALL_OVER, CallExit, Guard, Number, Reader, Room, attempts, constant,
     current_ids, now_ns, user_u32,
 };
-use crate::sock::{self, AF_INET, AF_INET6};
+use crate::sock::{self, AF_INET, AF_INET6, SOCK_DGRAM};
 use crate::syscall::{self, Call};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
@@ -31,7 +31,6 @@ use collector_common::{
 const TCP_ESTABLISHED: u32 = 1;
 const TCP_SYN_SENT: u32 = 2;
 const TCP_SYN_RECV: u32 = 3;
-const SOCK_DGRAM: u16 = 2;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
 const AF_UNSPEC: u16 = 0;
@@ -311,8 +310,10 @@ fn returned<R: Reader, E: CallExit>(
         return 0;
     }
     let ktime_ns = now_ns();
+    // Somebody else can have given the answer: a seccomp filter, or a tracer.
+    let connects = error == EINPROGRESS || (error == 0 && sock::is_connected::<R>(&scratch.record, sk));
     // A socket that has a remote port says itself what it is connected to.
-    let says = inet && (error == 0 || error == EINPROGRESS) && R::u16(sk, constant!(offsets.sock_dport)) != 0;
+    let says = inet && connects && R::u16(sk, constant!(offsets.sock_dport)) != 0;
     let readable = says || scratch.read_user(address, address_len);
     // This takes a connection away.
     if inet && !says && readable && scratch.family() == AF_UNSPEC {
@@ -334,13 +335,14 @@ fn returned<R: Reader, E: CallExit>(
     record.error = error;
     record.flags = sock::nonblocking_file::<R>(file);
     record.result = match error {
-        0 => RESULT_OK,
+        0 if connects => RESULT_OK,
+        0 => RESULT_UNSEEN,
         EINPROGRESS => RESULT_PENDING,
         _ => RESULT_FAILED,
     };
     if inet {
         sock::fill_local::<R>(&mut scratch.record, sk);
-        if error == 0 || error == EINPROGRESS {
+        if connects {
             sock::fill_remote::<R>(&mut scratch.record, sk);
             scratch.set_text_len(0);
         }

@@ -3,6 +3,7 @@
 //! (`connect4`, `connect6`) where no system call's exit tells that.
 
 use crate::raw::{Datagram, Number, Reader, Room, is_new_flow, now_ns};
+use crate::sock::SOCK_DGRAM;
 use crate::syscall::{Call, Caller};
 use crate::{filter, syscall, task};
 use aya_ebpf::programs::SockAddrContext;
@@ -12,7 +13,6 @@ use collector_common::{
 
 /// What the hook returns so that the call goes on.
 const ALLOW: i32 = 1;
-const SOCK_DGRAM: u16 = 2;
 
 /// One event for each socket and destination, as long as the map of flows remembers them.
 #[inline(always)]

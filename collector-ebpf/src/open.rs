@@ -64,9 +64,7 @@ pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
     }
     let Some(number) = Number::take(hook) else { return 0 };
     task::fill::<R, _>(&mut scratch.record.task, &mut scratch.room);
-    // The process table has it, and an open is told often.
-    scratch.record.task.exe_ino = 0;
-    scratch.record.task.exe_dev = 0;
+    task::fill_exe::<R>(&mut scratch.record.task);
     scratch.emit(number);
     log::emitted!(ctx, "open", scratch.record.header.seq);
     0

@@ -8,6 +8,13 @@ use collector_common::{
 
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
+pub(crate) const SOCK_DGRAM: u16 = 2;
+const AF_UNIX: u16 = 1;
+const SOCK_STREAM: u16 = 1;
+const SOCK_RAW: u16 = 3;
+const SOCK_SEQPACKET: u16 = 5;
+/// The state of any connected socket.
+const TCP_ESTABLISHED: u8 = 1;
 /// `O_NONBLOCK`, the same on x86 and arm64.
 const NONBLOCK: u32 = 0x800;
 const FILE_KIND: u16 = 0xf000;
@@ -19,6 +26,18 @@ pub(crate) fn fill_kind<R: Reader>(record: &mut ConnectRecord, sk: R::Ptr) {
     record.family = R::u16(sk, constant!(offsets.sock_family));
     record.protocol = R::u16(sk, constant!(offsets.sock_protocol));
     record.socket_type = R::u16(sk, constant!(offsets.sock_type));
+}
+
+/// Whether the socket is as a `connect` that comes out well leaves it. Not every kind of socket says that: the others are
+/// believed.
+#[inline(always)]
+pub(crate) fn is_connected<R: Reader>(record: &ConnectRecord, sk: R::Ptr) -> bool {
+    let says = match record.family {
+        AF_INET | AF_INET6 => record.socket_type == SOCK_DGRAM || record.socket_type == SOCK_RAW,
+        AF_UNIX => record.socket_type == SOCK_STREAM || record.socket_type == SOCK_SEQPACKET,
+        _ => false,
+    };
+    !says || R::u8(sk, constant!(offsets.sock_state)) == TCP_ESTABLISHED
 }
 
 /// The local address of an IP socket, where it has one.

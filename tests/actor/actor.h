@@ -161,5 +161,6 @@ SUBCOMMAND(do_mixed_opens);
 SUBCOMMAND(do_moved_opens);
 SUBCOMMAND(do_uring_opens);
 SUBCOMMAND(do_uring_direct);
+SUBCOMMAND(do_answered);
 
 #endif

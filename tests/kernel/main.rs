@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the test runner's own output")]
 
+mod answered;
 mod before;
 mod canary;
 mod cases;
@@ -36,6 +37,7 @@ mod open_oracle;
 mod open_places;
 mod privileges;
 mod process;
+mod program;
 mod rig;
 mod terminal;
 mod unseen;
@@ -72,6 +74,8 @@ const MODULES: &[(&str, &[Test])] = &[
     ("connect", connect::TESTS),
     ("connect_ways", connect_ways::TESTS),
     ("unseen", unseen::TESTS),
+    ("answered", answered::TESTS),
+    ("program", program::TESTS),
     ("identity", identity::TESTS),
     ("derived", derived::TESTS),
     ("before", before::TESTS),

@@ -1,5 +1,6 @@
 mod ancestry;
 mod host;
+mod images;
 
 use super::*;
 use crate::event::{ConnectOutcome, ConnectResult, Exit, Origin};
@@ -255,7 +256,7 @@ fn a_connection_that_is_decided_later_changes_nothing_that_is_known_by_then() {
     };
     let asked = ProcessContext { exe: Some((8, 1)), ..named(10, 1, "a") };
     let decided = apply(&mut table, 3, asked, KernelBody::ConnectResult(result));
-    assert_eq!(decided.identity.unwrap().exe, None, "it ran another file when it asked");
+    assert_eq!(exe(&decided).as_deref(), Some("/bin/a"), "that is what ran when it asked");
     let child = ProcessContext { ppid: 10, ..named(12, 5, "c") };
     assert_eq!(parent(&apply(&mut table, 5, child, exec_of("/bin/c", 3))).as_deref(), Some("b"));
     let after = apply(&mut table, 6, named(10, 1, "b"), exit());

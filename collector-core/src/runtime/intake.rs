@@ -47,7 +47,7 @@ struct Lane {
     sources: Vec<usize>,
     /// The one whose turn is next.
     next: usize,
-    /// Turns since a lower lane had one.
+    /// Turns in a row while a lower lane waited.
     turns: u32,
 }
 
@@ -56,6 +56,8 @@ struct Inlet {
     /// `None` once it is closed and empty.
     channel: Option<mpsc::Receiver<CollectionEvent>>,
     stage: Stage,
+    /// Events that waited when the turn began.
+    waited: usize,
     /// Told as under backpressure.
     pressed: bool,
     /// Told as losing events.
@@ -64,7 +66,8 @@ struct Inlet {
 
 /// The receiving ends, in source order. Each turn reads one source's, up to a share. Sources have lanes, by the highest
 /// domain they claim: process, network, file, others. A higher lane goes first, so that a flood of opens does not delay
-/// an exec by more than a share; but after some turns in a row a lower one that waits has one. Within a lane the next turn
+/// an exec by more than a share; but after some turns in a row a lower one that waits has one. Until then a lower lane
+/// gives nothing that came behind what waits in a higher one: an exec before what its program opens. Within a lane the next turn
 /// begins with the source after the last, so that one which always has events cannot keep another waiting longer than
 /// one share of each.
 #[derive(Debug)]
@@ -93,6 +96,7 @@ impl Intake {
         let inlet = |channel| Inlet {
             channel: Some(channel),
             stage: Stage::new(limits),
+            waited: 0,
             pressed: false,
             shedding: false,
         };
@@ -120,14 +124,28 @@ impl Intake {
         }
         let share = room.min(SHARE_MAX);
         let before = into.len();
+        // Before any is read: what of a lower lane waits now came behind nothing that the higher ones will not show.
+        for inlet in &mut self.inlets {
+            inlet.waited = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
+        }
         // First the lanes that may go on, then those that have had their turns in a row.
         for had_enough in [false, true] {
             for index in 0..self.lanes.len() {
                 if (self.lanes[index].turns >= LANE_TURNS_MAX) != had_enough {
                     continue;
                 }
-                let Some(source) = self.poll_lane(index, cx, books, into, share) else { continue };
-                self.lanes[index].turns = if had_enough { 1 } else { self.lanes[index].turns + 1 };
+                let Some(source) = self.poll_lane(index, cx, books, into, share) else {
+                    // It is to be polled again soon: something came just now, or the task has had its share of time.
+                    if !had_enough && self.lanes[index].sources.iter().any(|&source| !self.is_empty(source)) {
+                        return Poll::Pending;
+                    }
+                    continue;
+                };
+                self.lanes[index].turns = match self.lower_waits(index) {
+                    true if had_enough => 1,
+                    true => self.lanes[index].turns + 1,
+                    false => 0,
+                };
                 for higher in &mut self.lanes[..index] {
                     higher.turns = 0;
                 }
@@ -139,6 +157,12 @@ impl Intake {
             }
         }
         Poll::Pending
+    }
+
+    /// Whether a lower lane has events.
+    fn lower_waits(&self, lane: usize) -> bool {
+        let lower = self.lanes[lane + 1..].iter().flat_map(|lane| &lane.sources);
+        lower.into_iter().any(|&source| !self.is_empty(source))
     }
 
     /// A share of the next source in the lane that has events.
@@ -155,10 +179,15 @@ impl Intake {
         for at in (*next..count).chain(0..*next) {
             let source = sources[at];
             let inlet = &mut self.inlets[source];
+            let share = share.min(inlet.waited);
             if !inlet.stage.is_empty() {
                 inlet.stage.take(share, Instant::now(), &mut books[source], into);
             } else if let Some(channel) = &mut inlet.channel {
-                match channel.poll_recv_many(cx, into, share) {
+                if share == 0 && !channel.is_empty() {
+                    cx.waker().wake_by_ref();
+                    continue;
+                }
+                match channel.poll_recv_many(cx, into, share.max(1)) {
                     Poll::Pending => continue,
                     Poll::Ready(0) => {
                         inlet.channel = None;

@@ -198,8 +198,9 @@ pub(crate) fn is_kept<R: Reader>(sk: u64) -> bool {
 pub(crate) fn forget_of_call<R: Reader>(sk: u64, tid: u32) {
     let (record, goes_on) = if let Some(slot) = slot_had::<R>(sk) {
         // SAFETY: the slot is a map's value.
-        let (claim, over) =
-            unsafe { (read_volatile(&raw const (*slot).claim), read_volatile(&raw const (*slot).over)) };
+        let claim = unsafe { read_volatile(&raw const (*slot).claim) };
+        // SAFETY: as above.
+        let over = unsafe { read_volatile(&raw const (*slot).over) };
         // SAFETY: as above.
         (unsafe { &raw const (*slot).record }, claim == 0 || claim == over)
     } else {

@@ -7,6 +7,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, LruHashMap};
 use collector_common::{Class, DropReason, Hook, RecordHeader, RecordKind, StreamSlot};
 use core::arch::asm;
+use core::ffi::c_void;
 use core::ptr::{null_mut, read_volatile, write_volatile};
 
 /// `BPF_F_MMAPABLE`: userspace maps the array and reads it without a system call.
@@ -202,14 +203,19 @@ impl Number {
         header.cpu = self.cpu;
     }
 
+    /// This CPU's ring of the hook's class.
+    #[inline(always)]
+    fn ring(&self) -> Option<*mut c_void> {
+        rings(self.hook.class()).get(self.cpu).map(|ring| (&raw const *ring).cast_mut().cast())
+    }
+
     /// Takes room in the CPU's ring for a record of fixed size, which is put together there: zeros at first.
     #[inline(always)]
     pub(crate) fn reserve<T: Default>(self) -> Option<Reserved<T>> {
-        let Some(ring) = rings(self.hook.class()).get(self.cpu) else {
+        let Some(ring) = self.ring() else {
             self.drop(DropReason::NoRing);
             return None;
         };
-        let ring = (&raw const *ring).cast_mut().cast();
         // SAFETY: the helper has no preconditions.
         let room = unsafe { helper::bpf_ringbuf_reserve(ring, size_of::<T>() as u64, 0) }.cast::<T>();
         if room.is_null() {
@@ -232,8 +238,7 @@ impl Number {
 
     #[inline(always)]
     pub(super) fn output(self, record: *const u8, len: u32) {
-        let Some(ring) = rings(self.hook.class()).get(self.cpu) else { return self.drop(DropReason::NoRing) };
-        let ring = (&raw const *ring).cast_mut().cast();
+        let Some(ring) = self.ring() else { return self.drop(DropReason::NoRing) };
         // SAFETY: callers pass a record of `len` readable bytes; the verifier checks it again.
         let failed = unsafe {
             helper::bpf_ringbuf_output(ring, record.cast_mut().cast(), u64::from(len), wakeup(self.hook))

@@ -5,7 +5,8 @@ use super::canary::Canary;
 use super::clock::{boot_ns, wall_offset_ns};
 use super::convert::Converter;
 use super::event_class;
-use super::nap::{Naps, Rest};
+use super::horizon::Horizon;
+use super::nap::{NAP_MS_MIN, Naps, Rest};
 use super::numbering::{Gap, Numbering, UNEXPLAINED, WrongNumber};
 use super::order::{InOrder, Waiting};
 use crate::kernel::mapped::{MappedWords, Slots};
@@ -100,6 +101,8 @@ pub(crate) struct Reader {
     pub(crate) stop: Arc<StopSignal>,
     pub(crate) numbering: Numbering,
     pub(crate) order: InOrder,
+    /// Shared by all classes' readers; that of processes leads.
+    pub(crate) horizon: Arc<Horizon>,
     /// This process, as the kernel programs tell it: nothing of it is told but the canary, and that to nobody.
     pub(crate) self_pid: u32,
     pub(crate) canary: Option<Canary>,
@@ -118,6 +121,8 @@ impl Reader {
         if let Some(canary) = &mut self.canary {
             canary.start();
         }
+        let horizon = Arc::clone(&self.horizon);
+        let _lead = self.leads().then(|| horizon.lead());
         // A closed queue means that the runtime has given this source up: it counts what it was not sent.
         let _ = self.read_until_stopped(queue, runtime).and_then(|()| {
             self.canary = None;
@@ -140,8 +145,10 @@ impl Reader {
     ) -> Result<(), QueueClosed> {
         let mut batch = Vec::new();
         let (mut heartbeat_ns, mut wall_clock_ns) = (0, 0);
-        let mut naps = Naps::default();
+        let mut naps = Naps::of(self.class);
+        let mut rest = Rest::None;
         while !self.stop.is_set() {
+            let asked = self.leads() && self.horizon.take_asked();
             let now_ns = boot_ns();
             if now_ns >= wall_clock_ns {
                 self.converter.set_wall_offset(wall_offset_ns());
@@ -153,12 +160,22 @@ impl Reader {
                 self.look_for_canary(complete_ns);
                 heartbeat_ns = now_ns + HEARTBEAT_NS;
             }
-            self.order.release(complete_ns, &mut batch);
-            self.send(&mut batch, queue, runtime)?;
-            match naps.after(read) {
+            let mut all = self.hand_on(complete_ns, &mut batch, queue, runtime)?;
+            // A look that was asked for and found nothing changes nothing.
+            if read > 0 || !asked {
+                rest = naps.after(read);
+            }
+            if !all && rest == Rest::None {
+                self.horizon.ask();
+            } else if !all {
+                self.horizon.wait(complete_ns);
+                all = self.hand_on(complete_ns, &mut batch, queue, runtime)?;
+            }
+            match rest {
                 Rest::None => {}
                 Rest::Nap(ms) => self.nap(ms),
-                Rest::Sleep => self.sleep(),
+                Rest::Sleep if all => self.sleep(),
+                Rest::Sleep => self.nap(NAP_MS_MIN),
             }
         }
         Ok(())
@@ -176,8 +193,10 @@ impl Reader {
             let now_ns = boot_ns();
             let (read, complete_ns) = self.read_turn(now_ns);
             self.reconcile();
-            self.order.release(complete_ns, &mut batch);
-            self.send(&mut batch, queue, runtime)?;
+            if !self.hand_on(complete_ns, &mut batch, queue, runtime)? {
+                self.horizon.wait(complete_ns);
+                self.hand_on(complete_ns, &mut batch, queue, runtime)?;
+            }
             if read == 0 && (self.is_settled() || now_ns >= deadline_ns) {
                 break;
             }
@@ -194,6 +213,28 @@ impl Reader {
         self.send(&mut batch, queue, runtime)?;
         self.counters.drained.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether the other classes' readers wait for this one.
+    fn leads(&self) -> bool {
+        self.class == Class::Process
+    }
+
+    /// Hands on what happened up to that time, as far as the processes' reader has come; says whether that was all.
+    fn hand_on(
+        &mut self,
+        complete_ns: u64,
+        batch: &mut Vec<Waiting>,
+        queue: &mpsc::Sender<CollectionEvent>,
+        runtime: &Handle,
+    ) -> Result<bool, QueueClosed> {
+        let until_ns = if self.leads() { complete_ns } else { complete_ns.min(self.horizon.reached_ns()) };
+        self.order.release(until_ns, batch);
+        self.send(batch, queue, runtime)?;
+        if self.leads() {
+            self.horizon.reach(complete_ns);
+        }
+        Ok(until_ns == complete_ns || self.order.is_empty())
     }
 
     /// Reads up to a turn's worth from every ring; says how many records there were, and up to what time none is left.
@@ -323,10 +364,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Waits a moment, or for a stop.
+    /// Waits a moment, or for a stop, or for somebody who waits for this reader.
     fn nap(&self, ms: u16) {
-        let mut waiting = [PollFd::new(self.stop.wake.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut waiting, PollTimeout::from(ms));
+        let mut waiting = Vec::with_capacity(2);
+        self.poll(&mut waiting, ms);
     }
 
     /// Waits for a record, a stop, or the next look at the counters.
@@ -334,10 +375,18 @@ impl Reader {
         self.sleeping.word(self.class as usize).store(1, Ordering::SeqCst);
         let mut waiting: Vec<PollFd<'_>> =
             self.rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
-        waiting.push(PollFd::new(self.stop.wake.as_fd(), PollFlags::POLLIN));
-        // The rings are looked at once more as the poll begins. An interrupted poll is a short sleep.
-        let _ = poll(&mut waiting, PollTimeout::from(SLEEP_MS_MAX));
+        // The rings are looked at once more as the poll begins.
+        self.poll(&mut waiting, SLEEP_MS_MAX);
         self.sleeping.word(self.class as usize).store(0, Ordering::Relaxed);
+    }
+
+    fn poll<'a>(&'a self, waiting: &mut Vec<PollFd<'a>>, ms: u16) {
+        waiting.push(PollFd::new(self.stop.wake.as_fd(), PollFlags::POLLIN));
+        if self.leads() {
+            waiting.push(PollFd::new(self.horizon.asking(), PollFlags::POLLIN));
+        }
+        // An interrupted poll is a short rest.
+        let _ = poll(waiting, PollTimeout::from(ms));
     }
 }
 

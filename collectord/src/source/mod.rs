@@ -5,6 +5,7 @@ mod clock;
 pub(crate) mod convert;
 mod coverage;
 mod drain;
+mod horizon;
 mod nap;
 mod numbering;
 mod order;
@@ -21,6 +22,7 @@ use collector_core::event::{CoverageEvent, EventClass, Origin};
 use collector_core::{CollectionEvent, EventSource, SourceCaps};
 pub use convert::Converter;
 use drain::{Reader, ReaderCounters, StopSignal};
+use horizon::Horizon;
 use nix::sched::CpuSet;
 use numbering::Numbering;
 use order::InOrder;
@@ -79,13 +81,15 @@ impl KernelSource {
         // What was parsed to load it is gone.
         crate::heap::trim();
         let object = Arc::new(Mutex::new(object));
+        let horizon = Arc::new(Horizon::new().map_err(no_eventfd)?);
         let classes = Class::ALL.into_iter().filter(|class| hooks.iter().any(|hook| hook.class() == *class));
-        classes.map(|class| Self::of_class(class, &object, options, before_ns)).collect()
+        classes.map(|class| Self::of_class(class, &object, &horizon, options, before_ns)).collect()
     }
 
     fn of_class(
         class: Class,
         shared: &Arc<Mutex<KernelObject>>,
+        horizon: &Arc<Horizon>,
         options: &KernelSourceOptions,
         before_ns: u64,
     ) -> Result<Self, LoadError> {
@@ -98,8 +102,7 @@ impl KernelSource {
             .collect();
         let rings = object.take_rings(class).map_err(|error| LoadError::Unsupported(error.to_string()))?;
         let slots = Arc::new(object.slots()?);
-        let stop =
-            Arc::new(StopSignal::new().map_err(|error| LoadError::Unsupported(format!("eventfd: {error}")))?);
+        let stop = Arc::new(StopSignal::new().map_err(no_eventfd)?);
         let counters = Arc::new(ReaderCounters::default());
         let boot_id = boot_id();
         let origins = Hook::ALL.iter().map(|hook| {
@@ -128,6 +131,7 @@ impl KernelSource {
             stop: Arc::clone(&stop),
             numbering: Numbering::new(slots.cpus(), before_ns),
             order: InOrder::default(),
+            horizon: Arc::clone(horizon),
             self_pid: object.self_pid(),
             canary,
             cpus: None,
@@ -168,6 +172,10 @@ impl KernelSource {
     fn object(&self) -> MutexGuard<'_, KernelObject> {
         self.object.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn no_eventfd(error: nix::Error) -> LoadError {
+    LoadError::Unsupported(format!("eventfd: {error}"))
 }
 
 /// What the framework calls a class.

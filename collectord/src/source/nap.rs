@@ -1,9 +1,13 @@
 //! How a reader rests between two turns. Decides only.
 
+use collector_common::Class;
+
 /// Shortest nap, and the one after a turn that read nothing.
-const NAP_MS_MIN: u16 = 1;
-/// Longest nap where few records come.
-const NAP_MS_SPARSE_MAX: u16 = 8;
+pub(super) const NAP_MS_MIN: u16 = 1;
+/// Longest nap of a reader of processes or connections where few records come.
+const NAP_MS_MAX: u16 = 16;
+/// The same of opened files, which are many where there are several, and urgent to nobody.
+const NAP_MS_FILES_MAX: u16 = 32;
 /// Longest nap where many come: what is read after it is to be in the cache when it is written. At 400,000 records a
 /// second on two CPUs, a fifth of a default ring fills in it.
 const NAP_MS_DENSE_MAX: u16 = 4;
@@ -31,19 +35,19 @@ pub(super) enum Rest {
 #[derive(Debug)]
 pub(super) struct Naps {
     ms: u16,
+    longest: u16,
     /// Records that were read since the last nap; `None` where there was none since the reader lay down.
     since_nap: Option<usize>,
     /// Turns without a record, one after the other.
     empty: u32,
 }
 
-impl Default for Naps {
-    fn default() -> Self {
-        Self { ms: NAP_MS_MIN, since_nap: None, empty: 0 }
-    }
-}
-
 impl Naps {
+    pub(super) fn of(class: Class) -> Self {
+        let longest = if class == Class::File { NAP_MS_FILES_MAX } else { NAP_MS_MAX };
+        Self { ms: NAP_MS_MIN, longest, since_nap: None, empty: 0 }
+    }
+
     /// What to do after a turn that read so many records.
     pub(super) fn after(&mut self, read: usize) -> Rest {
         if read == 0 {
@@ -59,7 +63,8 @@ impl Naps {
             return Rest::None;
         }
         if let Some(records) = self.since_nap {
-            let longest = if records < DENSE_RECORDS { NAP_MS_SPARSE_MAX } else { NAP_MS_DENSE_MAX };
+            let longest =
+                if records < DENSE_RECORDS { self.longest } else { NAP_MS_DENSE_MAX.max(self.ms / 2) };
             self.ms = (self.ms * 2).min(longest);
         }
         self.since_nap = Some(0);
@@ -72,20 +77,23 @@ mod tests {
     use super::*;
 
     fn rests(turns: &[usize]) -> Vec<Rest> {
-        let mut naps = Naps::default();
+        let mut naps = Naps::of(Class::Network);
         turns.iter().map(|&read| naps.after(read)).collect()
     }
 
     #[test]
     fn naps_that_end_with_records_become_longer_up_to_the_bound() {
         let few = BUSY_RECORDS - 1;
-        assert_eq!(rests(&[few; 5]), [1, 2, 4, 8, 8].map(Rest::Nap));
+        assert_eq!(rests(&[few; 6]), [1, 2, 4, 8, 16, 16].map(Rest::Nap));
         // Many are read in several turns.
         let many = [&[BUSY_RECORDS; DENSE_RECORDS / BUSY_RECORDS][..], &[1]].concat();
         let naps: Vec<_> = rests(&many.repeat(5)).into_iter().filter(|rest| *rest != Rest::None).collect();
         assert_eq!(naps, [1, 2, 4, 4, 4].map(Rest::Nap));
         let naps = rests(&[&[1; 4], &many[..], &[1]].concat());
         assert_eq!(naps[3..], [&[8].map(Rest::Nap)[..], &[Rest::None; 4], &[4, 8].map(Rest::Nap)].concat());
+        let mut files = Naps::of(Class::File);
+        let naps: Vec<_> = [few; 7].iter().map(|&read| files.after(read)).collect();
+        assert_eq!(naps[4..], [16, 32, 32].map(Rest::Nap));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Events of several rings in the order in which they happened.
 //!
 //! Rings are read one after the other, so what lies in the second may be older than what was read from the first. An
-//! event is let go once no ring can hold an older one that is finished; a program that is just writing its record may
-//! still be passed by.
+//! event is let go once no ring can hold an older one that is finished, and none of the process class is older (see
+//! `horizon`); a program that is just writing its record may still be passed by.
 
 use collector_core::CollectionEvent;
 use collector_core::event::KernelEvent;
 
 /// Most events that wait for an older one; beyond it they go as they are.
-const WAITING_MAX: usize = 2048;
+const WAITING_MAX: usize = 4096;
 
 /// What waits: two words, since it is moved several times. A [`CollectionEvent`] has as many bytes as the largest of
 /// its variants, and is made when it is sent.
@@ -46,6 +46,11 @@ impl InOrder {
     /// Adds an event of this time. Of events of the same time, the one that was added first goes first.
     pub(crate) fn push(&mut self, ktime_ns: u64, event: impl Into<Waiting>) {
         self.waiting.push((ktime_ns, event.into()));
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Lets go what happened up to this time; everything, if too much waits.

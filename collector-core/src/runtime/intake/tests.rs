@@ -99,6 +99,43 @@ fn a_higher_lane_goes_first_and_the_lowest_is_not_starved() {
     assert!(waits <= usize::try_from(most).ok(), "{turns:?}");
 }
 
+/// The process table has to have an exec before what the program opens.
+#[tokio::test(start_paused = true)]
+async fn turns_while_nothing_lower_waited_do_not_put_a_lane_behind() {
+    let (process, process_rx) = mpsc::channel(100);
+    let (file, file_rx) = mpsc::channel(100);
+    let (mut intake, mut books, _) =
+        intake_of(vec![process_rx, file_rx], vec![SourceCaps::PROCESS, SourceCaps::FILESYSTEM]);
+    let pause = || tokio::time::sleep(Duration::from_millis(100));
+    for pid in 0..2 * LANE_TURNS_MAX {
+        process.try_send(event(pid)).unwrap();
+        assert_eq!(turn(&mut intake, &mut books).unwrap().0, 0);
+        pause().await;
+    }
+    process.try_send(event(1)).unwrap();
+    file.try_send(event(2)).unwrap();
+    assert_eq!([(); 2].map(|()| turn(&mut intake, &mut books).unwrap().0), [0, 1]);
+}
+
+/// A task that has had its share of time gets nothing from channels, but what waits behind them it would.
+#[tokio::test]
+async fn what_waits_in_a_stage_does_not_overtake_a_higher_lanes_channel() {
+    let (process, process_rx) = mpsc::channel(100);
+    let (file, file_rx) = mpsc::channel(100);
+    let (mut intake, mut books, _) =
+        intake_of(vec![process_rx, file_rx], vec![SourceCaps::PROCESS, SourceCaps::FILESYSTEM]);
+    file.try_send(event(2)).unwrap();
+    intake.fill_during(&mut books, true, tokio::task::yield_now(), |_| Poll::Pending).await;
+    assert_eq!(intake.inlets[1].stage.len(), 1);
+    process.try_send(event(1)).unwrap();
+    while tokio::task::coop::has_budget_remaining() {
+        tokio::task::coop::consume_budget().await;
+    }
+    assert!(turn(&mut intake, &mut books).is_none());
+    tokio::task::yield_now().await;
+    assert_eq!([(); 2].map(|()| turn(&mut intake, &mut books).unwrap().0), [0, 1]);
+}
+
 /// While the sinks are busy each source fills a queue of its own.
 #[tokio::test(start_paused = true)]
 async fn a_flood_fills_its_own_queue_and_leaves_another_its_place_and_order() {

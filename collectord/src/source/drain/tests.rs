@@ -117,6 +117,7 @@ fn reader(counters: &Counters) -> (Reader, Arc<ReaderCounters>, Arc<StopSignal>)
         stop: Arc::clone(&stop),
         numbering: Numbering::new(CPUS, 1),
         order: InOrder::default(),
+        horizon: Arc::new(Horizon::new().unwrap()),
         self_pid: 0,
         canary: None,
         cpus: None,
@@ -126,6 +127,13 @@ fn reader(counters: &Counters) -> (Reader, Arc<ReaderCounters>, Arc<StopSignal>)
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
+}
+
+/// The event of the record with this number.
+fn waiting(seq: u64) -> Waiting {
+    let bytes = numbered(seq, 0);
+    let (hook, record) = Record::parse(bytes.get()).unwrap();
+    Waiting::Event(converter().event(hook, &record).unwrap())
 }
 
 fn gap_of(event: Option<CollectionEvent>) -> (LossGap, u64, Vec<(String, u64)>) {
@@ -177,14 +185,7 @@ fn a_batch_larger_than_the_queue_waits_for_room_and_keeps_its_order() {
     let (counters, runtime) = (Counters::new(), runtime());
     let (reader, counted, _stop) = reader(&counters);
     const EVENTS: u64 = 100;
-    let mut converter = converter();
-    let mut batch: Vec<_> = (0..EVENTS)
-        .map(|seq| {
-            let bytes = numbered(seq, 0);
-            let (hook, record) = Record::parse(bytes.get()).unwrap();
-            Waiting::Event(converter.event(hook, &record).unwrap())
-        })
-        .collect();
+    let mut batch: Vec<_> = (0..EVENTS).map(waiting).collect();
     let (tx, mut rx) = mpsc::channel(7);
     let handle = runtime.handle().clone();
     let thread = std::thread::spawn(move || {
@@ -199,4 +200,30 @@ fn a_batch_larger_than_the_queue_waits_for_room_and_keeps_its_order() {
     }
     thread.join().unwrap();
     assert_eq!(counted.sent.load(Ordering::Acquire), EVENTS);
+}
+
+#[test]
+fn other_classes_hand_on_what_happened_before_the_process_class_has_come() {
+    let (counters, runtime) = (Counters::new(), runtime());
+    let (mut processes, ..) = reader(&counters);
+    let (mut files, ..) = reader(&counters);
+    files.class = Class::File;
+    files.horizon = Arc::clone(&processes.horizon);
+    let (tx, mut rx) = mpsc::channel(9);
+    let mut hand_on = |reader: &mut Reader, complete_ns| {
+        let all = reader.hand_on(complete_ns, &mut Vec::new(), &tx, runtime.handle());
+        let told = std::iter::from_fn(|| rx.try_recv().ok()).count();
+        (all.unwrap_or_else(|QueueClosed| panic!("it is open")), told)
+    };
+    for ktime_ns in [10, 20, 30] {
+        files.order.push(ktime_ns, waiting(ktime_ns));
+    }
+    let horizon = Arc::clone(&processes.horizon);
+    let lead = horizon.lead();
+    assert_eq!(hand_on(&mut files, 100), (false, 0));
+    processes.order.push(15, waiting(0));
+    assert_eq!(hand_on(&mut processes, 20), (true, 1));
+    assert_eq!(hand_on(&mut files, 100), (false, 2));
+    drop(lead);
+    assert_eq!(hand_on(&mut files, 100), (true, 1), "nobody leads any more");
 }
