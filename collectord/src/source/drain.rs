@@ -228,7 +228,8 @@ impl Reader {
         queue: &mpsc::Sender<CollectionEvent>,
         runtime: &Handle,
     ) -> Result<bool, QueueClosed> {
-        let until_ns = if self.leads() { complete_ns } else { complete_ns.min(self.horizon.reached_ns()) };
+        let until_ns =
+            if self.leads() { complete_ns } else { complete_ns.min(self.horizon.reached_ns(complete_ns)) };
         self.order.release(until_ns, batch);
         self.send(batch, queue, runtime)?;
         if self.leads() {
@@ -466,4 +467,4 @@ fn loss(class: Class, gap: &Gap, converter: &Converter) -> CollectionEvent {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

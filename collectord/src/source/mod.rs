@@ -22,7 +22,7 @@ use collector_core::event::{CoverageEvent, EventClass, Origin};
 use collector_core::{CollectionEvent, EventSource, SourceCaps};
 pub use convert::Converter;
 use drain::{Reader, ReaderCounters, StopSignal};
-use horizon::Horizon;
+use horizon::{Horizon, Processes};
 use nix::sched::CpuSet;
 use numbering::Numbering;
 use order::InOrder;
@@ -80,8 +80,13 @@ impl KernelSource {
         let object = KernelObject::attach(&LoadOptions { quiet, ..options.load.clone() }, &hooks)?;
         // What was parsed to load it is gone.
         crate::heap::trim();
+        let processes = Processes {
+            slots: Arc::new(object.slots()?),
+            hooks: hooks_of(Class::Process, &object),
+            counters: Arc::default(),
+        };
+        let horizon = Arc::new(Horizon::new(processes).map_err(no_eventfd)?);
         let object = Arc::new(Mutex::new(object));
-        let horizon = Arc::new(Horizon::new().map_err(no_eventfd)?);
         let classes = Class::ALL.into_iter().filter(|class| hooks.iter().any(|hook| hook.class() == *class));
         classes.map(|class| Self::of_class(class, &object, &horizon, options, before_ns)).collect()
     }
@@ -94,16 +99,12 @@ impl KernelSource {
         before_ns: u64,
     ) -> Result<Self, LoadError> {
         let mut object = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let hooks: Vec<Hook> = object
-            .attached()
-            .iter()
-            .map(|attached| attached.hook)
-            .filter(|hook| hook.class() == class)
-            .collect();
+        let hooks = hooks_of(class, &object);
         let rings = object.take_rings(class).map_err(|error| LoadError::Unsupported(error.to_string()))?;
-        let slots = Arc::new(object.slots()?);
+        let Processes { slots, counters, .. } = horizon.processes();
+        let slots = Arc::clone(slots);
+        let counters = if class == Class::Process { Arc::clone(counters) } else { Arc::default() };
         let stop = Arc::new(StopSignal::new().map_err(no_eventfd)?);
-        let counters = Arc::new(ReaderCounters::default());
         let boot_id = boot_id();
         let origins = Hook::ALL.iter().map(|hook| {
             hooks.contains(hook).then(|| {
@@ -172,6 +173,11 @@ impl KernelSource {
     fn object(&self) -> MutexGuard<'_, KernelObject> {
         self.object.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn hooks_of(class: Class, object: &KernelObject) -> Vec<Hook> {
+    let attached = object.attached().iter().map(|attached| attached.hook);
+    attached.filter(|hook| hook.class() == class).collect()
 }
 
 fn no_eventfd(error: nix::Error) -> LoadError {

@@ -2,26 +2,27 @@
 
 use super::super::convert::fixtures::{Bytes, converter, exit};
 use super::*;
+use crate::source::horizon::Processes;
 use collector_common::{DROP_REASONS, StreamSlot};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use zerocopy::IntoBytes;
 
-const CPUS: usize = 2;
+pub(crate) const CPUS: usize = 2;
 const PAGE_BYTES: u64 = 4096;
 
 /// The counters that the kernel programs would write.
-struct Counters(File);
+pub(crate) struct Counters(File);
 
 impl Counters {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let file = File::from(memfd_create("counters", MFdFlags::empty()).unwrap());
         file.set_len(PAGE_BYTES).unwrap();
         Self(file)
     }
 
-    fn set(&self, cpu: usize, hook: Hook, generated: u64, ring_full: u64) {
+    pub(crate) fn set(&self, cpu: usize, hook: Hook, generated: u64, ring_full: u64) {
         let mut dropped = [0; DROP_REASONS];
         dropped[0] = ring_full;
         let slot = StreamSlot { generated, dropped, ..StreamSlot::default() };
@@ -29,7 +30,7 @@ impl Counters {
         self.0.write_all_at(slot.as_bytes(), at as u64).unwrap();
     }
 
-    fn slots(&self) -> Slots {
+    pub(crate) fn slots(&self) -> Slots {
         Slots::new(&self.0, CPUS, Hook::ALL.len()).unwrap()
     }
 }
@@ -106,18 +107,21 @@ fn reader(counters: &Counters) -> (Reader, Arc<ReaderCounters>, Arc<StopSignal>)
     let sleeping = Counters::new();
     let counted = Arc::new(ReaderCounters::default());
     let stop = Arc::new(StopSignal::new().unwrap());
+    let slots = Arc::new(counters.slots());
+    let processes =
+        Processes { slots: Arc::clone(&slots), hooks: Hook::ALL.to_vec(), counters: Arc::clone(&counted) };
     let reader = Reader {
         class: Class::Process,
         hooks: Hook::ALL.to_vec(),
         rings: Vec::new(),
-        slots: Arc::new(counters.slots()),
+        slots,
         sleeping: MappedWords::new(&sleeping.0, 1, true).unwrap(),
         converter: converter(),
         counters: Arc::clone(&counted),
         stop: Arc::clone(&stop),
         numbering: Numbering::new(CPUS, 1),
         order: InOrder::default(),
-        horizon: Arc::new(Horizon::new().unwrap()),
+        horizon: Arc::new(Horizon::new(processes).unwrap()),
         self_pid: 0,
         canary: None,
         cpus: None,
@@ -220,6 +224,7 @@ fn other_classes_hand_on_what_happened_before_the_process_class_has_come() {
     }
     let horizon = Arc::clone(&processes.horizon);
     let lead = horizon.lead();
+    counters.set(0, Hook::Exec, 2, 0);
     assert_eq!(hand_on(&mut files, 100), (false, 0));
     processes.order.push(15, waiting(0));
     assert_eq!(hand_on(&mut processes, 20), (true, 1));
