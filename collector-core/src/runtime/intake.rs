@@ -66,10 +66,10 @@ struct Inlet {
 
 /// The receiving ends, in source order. Each turn reads one source's, up to a share. Sources have lanes, by the highest
 /// domain they claim: process, network, file, others. A higher lane goes first, so that a flood of opens does not delay
-/// an exec by more than a share; but after some turns in a row a lower one that waits has one. Until then a lower lane
-/// gives nothing that came behind what waits in a higher one: an exec before what its program opens. Within a lane the next turn
-/// begins with the source after the last, so that one which always has events cannot keep another waiting longer than
-/// one share of each.
+/// an exec by more than a share; but after some turns in a row a lower one that waits has one. Until then, what is sent to
+/// a higher lane and then to a lower one is read in that order: an exec before what its program opens. Within a lane the
+/// next turn begins with the source after the last, so that one which always has events cannot keep another waiting
+/// longer than one share of each.
 #[derive(Debug)]
 pub(super) struct Intake {
     inlets: Vec<Inlet>,
@@ -124,7 +124,8 @@ impl Intake {
         }
         let share = room.min(SHARE_MAX);
         let before = into.len();
-        // Before any is read: what of a lower lane waits now came behind nothing that the higher ones will not show.
+        // Before any is read, and no more than that is: what a lower lane has now was sent behind nothing that a higher
+        // one will not show.
         for inlet in &mut self.inlets {
             inlet.waited = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
         }

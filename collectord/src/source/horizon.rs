@@ -80,7 +80,10 @@ impl Horizon {
 
     /// Says that all that happened up to this time is handed on.
     pub(crate) fn reach(&self, ktime_ns: u64) {
-        self.state().reached_ns = ktime_ns;
+        let mut state = self.state();
+        // A full turn ends at its last record, which can be older than the turn before.
+        state.reached_ns = state.reached_ns.max(ktime_ns);
+        drop(state);
         self.moved.notify_all();
     }
 
