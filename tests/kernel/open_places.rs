@@ -153,7 +153,9 @@ fn the_compact_form_of_hostile_names_is_one_safe_line_an_open(rig: &Rig) -> Resu
         let bad = line.trim_end_matches('\n').chars().find(|&c| is_unsafe(c));
         ensure!(bad.is_none(), "{bad:?} reaches the terminal: {line:?}");
     }
-    let opens = lines.iter().filter(|line| !line.starts_with('#')).count();
+    // A hook's run that the kernel skipped while a task was preempted in it is told in a line of its own.
+    let is_loss = |line: &str| line.contains(" LOST ") && line.ends_with(", missed 1\n");
+    let opens = lines.iter().filter(|line| !line.starts_with('#') && !is_loss(line)).count();
     ensure!(opens == 2 * paths.len(), "{opens} lines of {} opens: {lines:#?}", 2 * paths.len());
     Ok(())
 }
