@@ -412,7 +412,7 @@ impl Entry {
         Arc::clone(&self.identity)
     }
 
-    /// Whether what it runs is known to be another file now.
+    /// Brings it up to what the hook saw; whether what it ran until then is kept.
     fn observe(&mut self, process: &ProcessContext, at_ns: u64, executes: bool) -> bool {
         if self.name != process.name {
             self.name = process.name.detached();
@@ -422,7 +422,7 @@ impl Entry {
     }
 
     /// Compares with the file the hook saw running. Where it is another one (an exec that was lost or is not read
-    /// yet), the known path is not that file's.
+    /// yet), the known path is not that file's; whether that one is kept.
     fn check_running_file(&mut self, at_ns: u64, file: (u32, u64)) -> bool {
         if self.identity.exe_file == Some(file) {
             return false;

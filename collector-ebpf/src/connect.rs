@@ -18,7 +18,7 @@ use crate::raw::{
     AddressScratch, Arguments, Attempt, CALL_OVER, CallExit, Guard, Number, Reader, Room, attempts, constant,
     current_ids, now_ns, user_u32,
 };
-use crate::sock::{self, AF_INET, AF_INET6, SOCK_DGRAM};
+use crate::sock::{self, AF_INET, AF_INET6, SOCK_DGRAM, TCP_ESTABLISHED};
 use crate::syscall::{self, Call};
 use crate::{filter, log, task};
 use aya_ebpf::programs::RawTracePointContext;
@@ -28,7 +28,6 @@ use collector_common::{
     SOCKADDR_BYTES_MAX, Spans, missing,
 };
 
-const TCP_ESTABLISHED: u32 = 1;
 const TCP_SYN_SENT: u32 = 2;
 const TCP_SYN_RECV: u32 = 3;
 const IPPROTO_TCP: u16 = 6;

@@ -14,7 +14,7 @@ const SOCK_STREAM: u16 = 1;
 const SOCK_RAW: u16 = 3;
 const SOCK_SEQPACKET: u16 = 5;
 /// The state of any connected socket.
-const TCP_ESTABLISHED: u8 = 1;
+pub(crate) const TCP_ESTABLISHED: u32 = 1;
 /// `O_NONBLOCK`, the same on x86 and arm64.
 const NONBLOCK: u32 = 0x800;
 const FILE_KIND: u16 = 0xf000;
@@ -37,7 +37,7 @@ pub(crate) fn is_connected<R: Reader>(record: &ConnectRecord, sk: R::Ptr) -> boo
         AF_UNIX => record.socket_type == SOCK_STREAM || record.socket_type == SOCK_SEQPACKET,
         _ => false,
     };
-    !says || R::u8(sk, constant!(offsets.sock_state)) == TCP_ESTABLISHED
+    !says || u32::from(R::u8(sk, constant!(offsets.sock_state))) == TCP_ESTABLISHED
 }
 
 /// The local address of an IP socket, where it has one.

@@ -64,6 +64,13 @@ struct Inlet {
     shedding: bool,
 }
 
+impl Inlet {
+    /// Events in the channel and behind it.
+    fn len(&self) -> usize {
+        self.stage.len() + self.channel.as_ref().map_or(0, mpsc::Receiver::len)
+    }
+}
+
 /// The receiving ends, in source order. Each turn reads one source's, up to a share. Sources have lanes, by the highest
 /// domain they claim: process, network, file, others. A higher lane goes first, so that a flood of opens does not delay
 /// an exec by more than a share; but after some turns in a row a lower one that waits has one. Until then, what is sent to
@@ -127,7 +134,7 @@ impl Intake {
         // Before any is read, and no more than that is: what a lower lane has now was sent behind nothing that a higher
         // one will not show.
         for inlet in &mut self.inlets {
-            inlet.waited = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
+            inlet.waited = inlet.len();
         }
         // First the lanes that may go on, then those that have had their turns in a row.
         for had_enough in [false, true] {
@@ -137,12 +144,13 @@ impl Intake {
                 }
                 let Some(source) = self.poll_lane(index, cx, books, into, share) else {
                     // It is to be polled again soon: something came just now, or the task has had its share of time.
-                    if !had_enough && self.lanes[index].sources.iter().any(|&source| !self.is_empty(source)) {
+                    if !had_enough && self.waits(&self.lanes[index]) {
                         return Poll::Pending;
                     }
                     continue;
                 };
-                self.lanes[index].turns = match self.lower_waits(index) {
+                self.lanes[index].turns = match self.lanes[index + 1..].iter().any(|lower| self.waits(lower))
+                {
                     true if had_enough => 1,
                     true => self.lanes[index].turns + 1,
                     false => 0,
@@ -160,10 +168,9 @@ impl Intake {
         Poll::Pending
     }
 
-    /// Whether a lower lane has events.
-    fn lower_waits(&self, lane: usize) -> bool {
-        let lower = self.lanes[lane + 1..].iter().flat_map(|lane| &lane.sources);
-        lower.into_iter().any(|&source| !self.is_empty(source))
+    /// Whether a lane has events.
+    fn waits(&self, lane: &Lane) -> bool {
+        lane.sources.iter().any(|&source| !self.is_empty(source))
     }
 
     /// A share of the next source in the lane that has events.
@@ -288,7 +295,7 @@ impl Intake {
     /// Tells how much waits. With two thresholds: one that is at its bound does not flicker.
     fn tell_depth(&mut self, source: usize) {
         let inlet = &mut self.inlets[source];
-        let events = inlet.stage.len() + inlet.channel.as_ref().map_or(0, mpsc::Receiver::len);
+        let events = inlet.len();
         let full = inlet.stage.is_full();
         self.live.source(source).publish_queue(events, inlet.stage.bytes(), full);
         if !inlet.pressed && (full || events >= self.threshold) {

@@ -367,27 +367,25 @@ impl Reader {
 
     /// Waits a moment, or for a stop, or for somebody who waits for this reader.
     fn nap(&self, ms: u16) {
-        let mut waiting = Vec::with_capacity(2);
-        self.poll(&mut waiting, ms);
+        self.poll(Vec::new(), ms);
     }
 
     /// Waits for a record, a stop, or the next look at the counters.
     fn sleep(&self) {
         self.sleeping.word(self.class as usize).store(1, Ordering::SeqCst);
-        let mut waiting: Vec<PollFd<'_>> =
-            self.rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
+        let rings = self.rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN));
         // The rings are looked at once more as the poll begins.
-        self.poll(&mut waiting, SLEEP_MS_MAX);
+        self.poll(rings.collect(), SLEEP_MS_MAX);
         self.sleeping.word(self.class as usize).store(0, Ordering::Relaxed);
     }
 
-    fn poll<'a>(&'a self, waiting: &mut Vec<PollFd<'a>>, ms: u16) {
+    fn poll<'a>(&'a self, mut waiting: Vec<PollFd<'a>>, ms: u16) {
         waiting.push(PollFd::new(self.stop.wake.as_fd(), PollFlags::POLLIN));
         if self.leads() {
             waiting.push(PollFd::new(self.horizon.asking(), PollFlags::POLLIN));
         }
         // An interrupted poll is a short rest.
-        let _ = poll(waiting, PollTimeout::from(ms));
+        let _ = poll(&mut waiting, PollTimeout::from(ms));
     }
 }
 
