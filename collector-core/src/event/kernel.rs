@@ -281,7 +281,10 @@ pub(super) fn split_args(argv: Option<&Text>) -> impl Iterator<Item = &[u8]> {
     let bytes = argv.map_or(&[][..], Text::as_bytes);
     let whole = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     let none = bytes.is_empty();
-    whole.split(|&byte| byte == 0).filter(move |_| !none)
+    let ends = memchr::memchr_iter(0, whole).chain(std::iter::once(whole.len()));
+    let mut from = 0;
+    let args = ends.map(move |end| &whole[std::mem::replace(&mut from, end + 1)..end]);
+    args.filter(move |_| !none)
 }
 
 /// A script that was executed.

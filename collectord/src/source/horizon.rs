@@ -45,6 +45,8 @@ struct State {
     reached_ns: u64,
     /// Somebody wants it to be later.
     asked: bool,
+    /// How many wait for that.
+    waiting: u32,
 }
 
 /// See the module.
@@ -60,7 +62,7 @@ impl Horizon {
     /// One that keeps nobody waiting, as long as nobody leads.
     pub(crate) fn new(processes: Processes) -> nix::Result<Self> {
         let ask = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        let state = Mutex::new(State { reached_ns: u64::MAX, asked: false });
+        let state = Mutex::new(State { reached_ns: u64::MAX, asked: false, waiting: 0 });
         Ok(Self { state, moved: Condvar::new(), ask, processes })
     }
 
@@ -83,8 +85,12 @@ impl Horizon {
         let mut state = self.state();
         // A full turn ends at its last record, which can be older than the turn before.
         state.reached_ns = state.reached_ns.max(ktime_ns);
+        let waiting = state.waiting;
         drop(state);
-        self.moved.notify_all();
+        // It is a system call also where nobody waits.
+        if waiting > 0 {
+            self.moved.notify_all();
+        }
     }
 
     /// Whether somebody has asked since this was called last.
@@ -130,6 +136,7 @@ impl Horizon {
     pub(crate) fn wait(&self, ktime_ns: u64) {
         let deadline = Instant::now() + WAIT_MAX;
         let mut state = self.state();
+        state.waiting += 1;
         while state.reached_ns < ktime_ns
             && let Some(left) = deadline.checked_duration_since(Instant::now())
         {
@@ -137,6 +144,7 @@ impl Horizon {
             self.ask_in(&mut state);
             state = self.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.waiting -= 1;
     }
 }
 

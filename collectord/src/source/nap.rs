@@ -15,6 +15,8 @@ const NAP_MS_DENSE_MAX: u16 = 4;
 const DENSE_RECORDS: usize = 512;
 /// Naps without a record after which the reader lies down.
 const NAPS_MAX: u32 = 2;
+/// So many since it lay down are a burst, in which naps without a record stay as long as they are.
+const BURST_RECORDS: usize = 64;
 /// A turn that read so many records is followed by the next one at once: more may be there than it was allowed to read.
 pub(super) const BUSY_RECORDS: usize = super::drain::RECORDS_PER_TURN_MAX;
 
@@ -31,13 +33,16 @@ pub(super) enum Rest {
 
 /// A reader that has read something naps instead of lying down. As long as each nap ends with records the next is twice
 /// as long, up to a bound: what a turn costs beside its records (a dozen system calls of three threads) is then shared
-/// by more of them. The first records after a pause never wait longer than the shortest nap.
+/// by more of them. A burst has lulls (a compiler runs, and starts nothing): beginning anew after each would cost more
+/// turns than the burst itself. The first records after a pause never wait longer than the shortest nap.
 #[derive(Debug)]
 pub(super) struct Naps {
     ms: u16,
     longest: u16,
     /// Records that were read since the last nap; `None` where there was none since the reader lay down.
     since_nap: Option<usize>,
+    /// Records that were read since the reader lay down.
+    since_sleep: usize,
     /// Turns without a record, one after the other.
     empty: u32,
 }
@@ -45,19 +50,25 @@ pub(super) struct Naps {
 impl Naps {
     pub(super) fn of(class: Class) -> Self {
         let longest = if class == Class::File { NAP_MS_FILES_MAX } else { NAP_MS_MAX };
-        Self { ms: NAP_MS_MIN, longest, since_nap: None, empty: 0 }
+        Self { ms: NAP_MS_MIN, longest, since_nap: None, since_sleep: 0, empty: 0 }
     }
 
     /// What to do after a turn that read so many records.
     pub(super) fn after(&mut self, read: usize) -> Rest {
         if read == 0 {
-            self.ms = NAP_MS_MIN;
             self.empty = self.empty.saturating_add(1);
             let lies_down = self.empty > NAPS_MAX;
+            if lies_down || self.since_sleep < BURST_RECORDS {
+                self.ms = NAP_MS_MIN;
+            }
+            if lies_down {
+                self.since_sleep = 0;
+            }
             self.since_nap = (!lies_down).then_some(0);
             return if lies_down { Rest::Sleep } else { Rest::Nap(self.ms) };
         }
         self.empty = 0;
+        self.since_sleep += read;
         self.since_nap = self.since_nap.map(|records| records + read);
         if read >= BUSY_RECORDS {
             return Rest::None;
@@ -101,6 +112,15 @@ mod tests {
         use Rest::{Nap, Sleep};
         let turns = [1, 1, 1, 0, 0, 0, 0, 1, 1];
         assert_eq!(rests(&turns), [Nap(1), Nap(2), Nap(4), Nap(1), Nap(1), Sleep, Sleep, Nap(1), Nap(2)]);
+    }
+
+    #[test]
+    fn a_lull_in_a_burst_does_not_make_naps_short_but_its_end_does() {
+        use Rest::{Nap, Sleep};
+        let turns = [1, 1, BURST_RECORDS - 2, 0, 1, 0, 0, 0, 1, 0];
+        let naps = [1, 2, 4, 4, 8, 8, 8].map(Nap);
+        assert_eq!(rests(&turns), [&naps[..], &[Sleep, Nap(1), Nap(1)]].concat());
+        assert_eq!(rests(&[1, 1, BURST_RECORDS - 3, 0])[2..], [4, 1].map(Nap));
     }
 
     #[test]

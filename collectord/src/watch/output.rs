@@ -1,6 +1,7 @@
-//! Standard output as a sink. A batch is rendered into a buffer. What the output takes without making anybody wait is
-//! written at once; for the rest the buffer is handed to a thread of its own and comes back empty: nothing is copied, and
-//! only that thread can be blocked by whoever reads.
+//! Standard output as a sink. A batch is rendered into a buffer, a part at a time, and each part is written at once as
+//! long as the output takes it without making anybody wait. From the first part that it does not, the rest of the batch
+//! is one part, and the buffer is handed to a thread of its own and comes back empty: nothing is copied, and only that
+//! thread can be blocked by whoever reads.
 //!
 //! A write has succeeded once write(2) has taken every byte, so what the runtime books as delivered has left this
 //! process. Nothing is held back, so a flush has nothing to do.
@@ -17,6 +18,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Of a buffer that an unusually large batch has made larger, this much is kept.
 const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
+
+/// Events of a part that is written at once. What so many are rendered into (64 KB of opens, what a pipe holds) is in the
+/// cache again for the next part; a whole batch's 500 KB are not.
+const PART_EVENTS: usize = 64;
 
 /// How events become lines.
 pub(super) enum Lines {
@@ -91,13 +96,34 @@ impl Output {
         Ok(Self { name, lines, buffer, in_line: false, writing: false, at_once: None, work, written })
     }
 
-    /// Has the buffer written, and takes it back.
-    async fn write_buffer(&mut self) -> io::Result<()> {
-        let bytes = self.write_at_once();
-        if bytes == self.buffer.len() {
+    /// Renders the batch and has it written, a part at a time.
+    async fn write_parts(&mut self, mut batch: &[CollectionEvent]) -> io::Result<()> {
+        while !batch.is_empty() {
+            let at_once = if self.at_once.is_some() { PART_EVENTS } else { batch.len() };
+            let (part, rest) = batch.split_at(at_once.min(batch.len()));
+            self.render(part);
+            let bytes = self.write_at_once();
+            if bytes < self.buffer.len() {
+                self.lines.render(rest, &mut self.buffer);
+                return self.write_patiently(bytes).await;
+            }
             self.in_line = false;
-            return Ok(());
+            batch = rest;
         }
+        Ok(())
+    }
+
+    fn render(&mut self, events: &[CollectionEvent]) {
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT_BYTES);
+        if self.in_line {
+            self.buffer.push(b'\n');
+        }
+        self.lines.render(events, &mut self.buffer);
+    }
+
+    /// Has what stands in the buffer behind its first `bytes` written by the thread, and takes the buffer back.
+    async fn write_patiently(&mut self, bytes: usize) -> io::Result<()> {
         self.work.send(Rest { buffer: std::mem::take(&mut self.buffer), bytes }).map_err(|_| ended())?;
         self.writing = true;
         self.take_back().await
@@ -143,13 +169,7 @@ impl EventSink for Output {
             // The batch before was given up while it was written, and is booked.
             let _ = self.take_back().await;
         }
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_KEPT_BYTES);
-        if self.in_line {
-            self.buffer.push(b'\n');
-        }
-        self.lines.render(batch, &mut self.buffer);
-        self.write_buffer().await.map_err(|source| match source.kind() {
+        self.write_parts(batch).await.map_err(|source| match source.kind() {
             ErrorKind::BrokenPipe => SinkError::Closed { sink: self.name.to_owned() },
             _ => SinkError::Write { sink: self.name.to_owned(), source },
         })

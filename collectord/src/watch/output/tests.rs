@@ -165,7 +165,9 @@ fn read_lines(reader: PipeReader, count: usize) -> usize {
 /// Nobody reads: what the pipe holds is written at once, the rest waits for the reader and nothing but it.
 #[test]
 fn what_a_pipe_takes_at_once_and_what_waits_for_its_reader_arrive_whole_and_in_order() {
-    const BATCHES: u64 = 40;
+    const BATCHES: u64 = 6;
+    // Of several parts: the pipe takes the first, a piece of the second, and none of the third.
+    const EVENTS: u64 = PART_EVENTS as u64 * 5 / 2;
     let (reader, writer) = pipe().unwrap();
     let writer = File::from(std::os::fd::OwnedFd::from(writer));
     let at_once = Some(writer.try_clone().unwrap());
@@ -176,7 +178,7 @@ fn what_a_pipe_takes_at_once_and_what_waits_for_its_reader_arrive_whole_and_in_o
     let mut reading = None;
     runtime.block_on(async {
         for batch in 0..BATCHES {
-            let events: Vec<_> = (0..10).map(|n| event(batch * 10 + n)).collect();
+            let events: Vec<_> = (0..EVENTS).map(|n| event(batch * EVENTS + n)).collect();
             let mut write = std::pin::pin!(output.write(&events));
             if reading.is_none() && tokio::time::timeout(Duration::from_millis(100), &mut write).await.is_ok()
             {
@@ -193,7 +195,7 @@ fn what_a_pipe_takes_at_once_and_what_waits_for_its_reader_arrive_whole_and_in_o
     assert!(waiting, "{BATCHES} batches fit into the pipe");
     drop((output, reader));
     let seqs = reading.unwrap().join().unwrap();
-    assert_eq!(seqs, (0..BATCHES * 10).collect::<Vec<_>>());
+    assert_eq!(seqs, (0..BATCHES * EVENTS).collect::<Vec<_>>());
 }
 
 fn read_seqs(reader: PipeReader) -> Vec<u64> {
