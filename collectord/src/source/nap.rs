@@ -33,8 +33,8 @@ pub(super) enum Rest {
 
 /// A reader that has read something naps instead of lying down. As long as each nap ends with records the next is twice
 /// as long, up to a bound: what a turn costs beside its records (a dozen system calls of three threads) is then shared
-/// by more of them. A burst has lulls (a compiler runs, and starts nothing): beginning anew after each would cost more
-/// turns than the burst itself. The first records after a pause never wait longer than the shortest nap.
+/// by more of them. A burst has lulls (a compiler runs, and starts nothing): beginning anew after each would cost many
+/// turns that find nothing. The first records after it lay down never wait longer than the shortest nap.
 #[derive(Debug)]
 pub(super) struct Naps {
     ms: u16,

@@ -99,8 +99,8 @@ impl Output {
     /// Renders the batch and has it written, a part at a time.
     async fn write_parts(&mut self, mut batch: &[CollectionEvent]) -> io::Result<()> {
         while !batch.is_empty() {
-            let at_once = if self.at_once.is_some() { PART_EVENTS } else { batch.len() };
-            let (part, rest) = batch.split_at(at_once.min(batch.len()));
+            let most = if self.at_once.is_some() { PART_EVENTS } else { batch.len() };
+            let (part, rest) = batch.split_at(most.min(batch.len()));
             self.render(part);
             let bytes = self.write_at_once();
             if bytes < self.buffer.len() {
