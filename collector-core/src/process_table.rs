@@ -17,7 +17,7 @@ pub use host::HostLookup;
 
 use crate::event::{Ancestor, Exec, Fork, KernelBody, KernelEvent, ProcessContext, ProcessIdentity, Text};
 use by_pid::ByPid;
-use images::Image;
+use images::{Image, Replaced};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -66,20 +66,14 @@ struct Entry {
     start_ns: u64,
     /// From a snapshot of /proc, and no event has told the exact start yet.
     start_approximate: bool,
-    /// The path is such a snapshot's or inherited from it: its device number may be another view of the same one.
-    exe_from_snapshot: bool,
-    ppid: u32,
     name: Text,
     exited: bool,
-    identity: Arc<ProcessIdentity>,
-    /// Real and effective user that the identity names.
-    named_users: Option<(u32, u32)>,
-    /// Id of the cgroup that the identity names.
-    named_cgroup: u64,
+    /// What it runs.
+    image: Image,
     /// When it executed that: events that are older saw it run something else. 0 where that is not known.
     since_ns: u64,
-    /// What it ran before, the oldest first.
-    earlier: Vec<Image>,
+    /// What it ran before, and until when, the oldest first.
+    earlier: Vec<(u64, Image)>,
     /// How its descendants name it, shared by them until it changes.
     as_ancestor: Option<Arc<Ancestor>>,
 }
@@ -91,8 +85,7 @@ pub struct ProcessTable {
     by_pid: ByPid,
     /// (time of exit, pid, entry), in the order in which the exits were read.
     exited: VecDeque<(u64, u32, u64)>,
-    /// The same of processes that have executed another program.
-    replaced: VecDeque<(u64, u32, u64)>,
+    replaced: Replaced,
     capacity: usize,
     stats: TableStats,
     newest_ktime_ns: u64,
@@ -148,10 +141,10 @@ impl ProcessTable {
                 parent_name: names.get(&process.ppid).cloned(),
                 ..ProcessIdentity::default()
             };
+            let image = Image { from_snapshot: !process.exact, ..Image::new(process.ppid, identity) };
             let entry = Entry {
                 start_approximate: !process.exact,
-                exe_from_snapshot: !process.exact,
-                ..Entry::new(process.start_ns, process.ppid, process.name.detached(), identity)
+                ..Entry::new(process.start_ns, process.name.detached(), image)
             };
             self.insert(process.pid, entry);
         }
@@ -161,7 +154,8 @@ impl ProcessTable {
     /// Learns from an event and tells it what is known of its process.
     pub fn apply(&mut self, event: &mut KernelEvent) {
         self.newest_ktime_ns = self.newest_ktime_ns.max(event.ktime_ns);
-        self.expire();
+        let oldest_kept_ns = self.newest_ktime_ns.saturating_sub(EXITED_KEPT_NS);
+        self.expire(oldest_kept_ns);
         if let KernelBody::CgroupMade(made) = &event.body {
             // Nothing runs in it yet.
             if let Some(host) = &mut self.host {
@@ -174,16 +168,21 @@ impl ProcessTable {
         let executes = matches!(event.body, KernelBody::Exec(_));
         // What is decided later tells its process as it was when it asked.
         let late = matches!(event.body, KernelBody::ConnectResult(_));
+        let drives = matches!(event.body, KernelBody::Exec(_) | KernelBody::Fork(_) | KernelBody::Exit(_));
         event.identity = match entry_in(&mut self.by_pid, process.pid, process.start_ns) {
             Some(entry) if late || (!executes && at_ns < entry.since_ns) => {
-                Some(entry.identity_before(process.exe, at_ns))
+                let then = entry.image_at(process.exe, at_ns);
+                Some(self.identity_then(then, process))
+            }
+            // It can have ended and be forgotten since: no exit would ever end an entry.
+            None if late || (!drives && at_ns < oldest_kept_ns) => {
+                let unknown = ProcessIdentity { exe_file: process.exe, ..ProcessIdentity::default() };
+                Some(self.identity_then(Image::new(0, unknown), process))
             }
             // Nearly every event: one look into the table.
-            Some(entry) if !executes && entry.ppid == process.ppid => {
-                if entry.observe(process, at_ns, false) {
-                    self.replaced.push_back((at_ns, process.pid, entry.id));
-                }
-                Some(entry.identity_now(process, self.host.as_deref_mut()))
+            Some(entry) if !executes && entry.image.ppid == process.ppid => {
+                entry.observe(process, at_ns, false, &mut self.replaced);
+                Some(entry.image.identity_now(process, self.host.as_deref_mut()))
             }
             _ => {
                 self.observe(process, at_ns, executes);
@@ -191,7 +190,7 @@ impl ProcessTable {
                     self.exec(process, at_ns, exec);
                 }
                 entry_in(&mut self.by_pid, process.pid, process.start_ns)
-                    .map(|entry| entry.identity_now(process, self.host.as_deref_mut()))
+                    .map(|entry| entry.image.identity_now(process, self.host.as_deref_mut()))
             }
         };
         match &event.body {
@@ -211,10 +210,8 @@ impl ProcessTable {
     fn observe(&mut self, process: &ProcessContext, at_ns: u64, executes: bool) {
         let known = match entry_in(&mut self.by_pid, process.pid, process.start_ns) {
             Some(entry) => {
-                if entry.observe(process, at_ns, executes) {
-                    self.replaced.push_back((at_ns, process.pid, entry.id));
-                }
-                if entry.ppid == process.ppid {
+                entry.observe(process, at_ns, executes, &mut self.replaced);
+                if entry.image.ppid == process.ppid {
                     return;
                 }
                 true
@@ -235,15 +232,23 @@ impl ProcessTable {
                 ancestors,
                 ..ProcessIdentity::default()
             };
-            let entry = Entry::new(process.start_ns, process.ppid, process.name.detached(), identity);
-            self.insert(process.pid, entry);
+            let image = Image::new(process.ppid, identity);
+            self.insert(process.pid, Entry::new(process.start_ns, process.name.detached(), image));
         } else if let Some(entry) = self.entry(process.pid, process.start_ns) {
-            // Its parent ended and another one took it over: the old name would stand beside the new pid.
-            entry.ppid = process.ppid;
-            let identity = Arc::make_mut(&mut entry.identity);
-            identity.parent_name = parent_name;
-            identity.ancestors = ancestors;
+            // Its parent ended and another one took it over.
+            entry.image.taken_over(process.ppid, parent_name, ancestors);
         }
+    }
+
+    /// What is told to an event that is read when its process runs something else by now, or has another parent, other
+    /// users or another cgroup. Nothing of it is kept.
+    fn identity_then(&mut self, mut then: Image, process: &ProcessContext) -> Arc<ProcessIdentity> {
+        if then.ppid != process.ppid {
+            let parent_name = self.parent_name(process.ppid, process.start_ns);
+            let ancestors = self.lineage(process.ppid, process.start_ns);
+            then.taken_over(process.ppid, parent_name, ancestors);
+        }
+        then.identity_now(process, self.host.as_deref_mut())
     }
 
     fn exec(&mut self, process: &ProcessContext, at_ns: u64, exec: &Exec) {
@@ -251,15 +256,14 @@ impl ProcessTable {
         let ancestors = self.lineage(process.ppid, process.start_ns);
         let Some(entry) = entry_in(&mut self.by_pid, process.pid, process.start_ns) else { return };
         let file = exec.dev.zip(exec.ino).or(process.exe);
-        if entry.keep_image(at_ns, file) {
-            self.replaced.push_back((at_ns, process.pid, entry.id));
-        }
+        entry.keep_image(process.pid, at_ns, file, &mut self.replaced);
         entry.since_ns = at_ns;
-        entry.exe_from_snapshot = false;
+        let image = &mut entry.image;
+        image.from_snapshot = false;
         // The users' names may be others by now.
-        entry.named_users = None;
-        let before = &entry.identity;
-        entry.identity = Arc::new(ProcessIdentity {
+        image.named_users = None;
+        let before = &image.identity;
+        image.identity = Arc::new(ProcessIdentity {
             exe: exec.path.as_ref().map(Text::detached),
             exe_file: file,
             parent_name: parent_name.or_else(|| before.parent_name.clone()),
@@ -273,25 +277,19 @@ impl ProcessTable {
         let ancestors = self.lineage(parent.pid, fork.child_start_ns);
         if let Some(child) = self.entry(fork.child_pid, fork.child_start_ns) {
             // The child's own events were read first, or it is in the snapshot: they know better what it runs now.
-            if child.identity.parent_name.is_none() && child.ppid == parent.pid {
-                let identity = Arc::make_mut(&mut child.identity);
-                identity.parent_name = Some(name);
-                identity.ancestors = ancestors;
+            if child.image.identity.parent_name.is_none() && child.image.ppid == parent.pid {
+                child.image.taken_over(parent.pid, Some(name), ancestors);
             }
             return;
         }
-        let mut child = Entry::new(fork.child_start_ns, parent.pid, name.clone(), ProcessIdentity::default());
-        let inherited = match self.entry(parent.pid, parent.start_ns) {
-            Some(entry) => {
-                child.exe_from_snapshot = entry.exe_from_snapshot;
-                child.named_users = entry.named_users;
-                child.named_cgroup = entry.named_cgroup;
-                (*entry.identity).clone()
+        let mut image = match self.entry(parent.pid, parent.start_ns) {
+            Some(entry) => entry.image.clone(),
+            None => {
+                Image::new(parent.pid, ProcessIdentity { exe_file: parent.exe, ..ProcessIdentity::default() })
             }
-            None => ProcessIdentity { exe_file: parent.exe, ..ProcessIdentity::default() },
         };
-        child.identity = Arc::new(ProcessIdentity { parent_name: Some(name), ancestors, ..inherited });
-        self.insert(fork.child_pid, child);
+        image.taken_over(parent.pid, Some(name.clone()), ancestors);
+        self.insert(fork.child_pid, Entry::new(fork.child_start_ns, name, image));
     }
 
     fn exit(&mut self, pid: u32, start_ns: u64, ktime_ns: u64) {
@@ -348,21 +346,20 @@ impl ProcessTable {
         }
     }
 
-    fn expire(&mut self) {
-        let oldest_kept = self.newest_ktime_ns.saturating_sub(EXITED_KEPT_NS);
+    fn expire(&mut self, oldest_kept_ns: u64) {
         while let Some(&(at, pid, id)) = self.exited.front()
-            && at < oldest_kept
+            && at < oldest_kept_ns
         {
             self.exited.pop_front();
             self.remove(pid, id);
         }
         while let Some(&(at, pid, id)) = self.replaced.front()
-            && at < oldest_kept
+            && at < oldest_kept_ns
         {
             self.replaced.pop_front();
             let entries = self.by_pid.get_mut(&pid).into_iter().flatten();
             for entry in entries.filter(|entry| entry.id == id) {
-                entry.forget_images(oldest_kept);
+                entry.forget_images(oldest_kept_ns);
             }
         }
     }
@@ -382,61 +379,48 @@ fn entry_in(by_pid: &mut ByPid, pid: u32, start_ns: u64) -> Option<&mut Entry> {
 
 impl Entry {
     /// A live process whose start is exact. It gets its id when it is put in.
-    fn new(start_ns: u64, ppid: u32, name: Text, identity: ProcessIdentity) -> Self {
+    fn new(start_ns: u64, name: Text, image: Image) -> Self {
         Self {
             id: 0,
             start_ns,
             start_approximate: false,
-            exe_from_snapshot: false,
-            ppid,
             name,
             exited: false,
-            identity: Arc::new(identity),
-            named_users: None,
-            named_cgroup: 0,
+            image,
             since_ns: 0,
             earlier: Vec::new(),
             as_ancestor: None,
         }
     }
 
-    /// What is told of it to an event that saw the process as it is.
-    fn identity_now(
-        &mut self,
-        process: &ProcessContext,
-        host: Option<&mut (dyn HostLookup + 'static)>,
-    ) -> Arc<ProcessIdentity> {
-        if let Some(host) = host {
-            self.look_up(process, host);
-        }
-        Arc::clone(&self.identity)
-    }
-
-    /// Brings it up to what the hook saw; whether what it ran until then is kept.
-    fn observe(&mut self, process: &ProcessContext, at_ns: u64, executes: bool) -> bool {
+    /// Brings it up to what the hook saw. What it ran until then is kept, and noted as replaced.
+    fn observe(&mut self, process: &ProcessContext, at_ns: u64, executes: bool, replaced: &mut Replaced) {
         if self.name != process.name {
             self.name = process.name.detached();
         }
         // An exec replaces the file anyway.
-        process.exe.filter(|_| !executes).is_some_and(|file| self.check_running_file(at_ns, file))
+        if let Some(file) = process.exe.filter(|_| !executes) {
+            self.check_running_file(process.pid, at_ns, file, replaced);
+        }
     }
 
     /// Compares with the file the hook saw running. Where it is another one (an exec that was lost or is not read
-    /// yet), the known path is not that file's; whether that one is kept.
-    fn check_running_file(&mut self, at_ns: u64, file: (u32, u64)) -> bool {
-        if self.identity.exe_file == Some(file) {
-            return false;
+    /// yet), the known path is not that file's.
+    fn check_running_file(&mut self, pid: u32, at_ns: u64, file: (u32, u64), replaced: &mut Replaced) {
+        if self.image.identity.exe_file == Some(file) {
+            return;
         }
-        let same = self.runs(file);
-        let kept = !same && self.keep_image(at_ns, Some(file));
-        let identity = Arc::make_mut(&mut self.identity);
+        let same = self.image.runs(file);
+        if !same {
+            self.keep_image(pid, at_ns, Some(file), replaced);
+            self.image.from_snapshot = false;
+            self.since_ns = at_ns;
+        }
+        let identity = Arc::make_mut(&mut self.image.identity);
         identity.exe_file = Some(file);
         if !same {
             identity.exe = None;
-            self.exe_from_snapshot = false;
-            self.since_ns = at_ns;
         }
-        kept
     }
 }
 

@@ -209,6 +209,7 @@ static const struct {
     {"families", 0, do_families, "netlink, and vsock where there is any"},
     {"uring-polled", 1, do_uring_polled, "N   through io_uring, by its polling thread"},
     {"fastopen-ways", 2, do_fastopen_ways, "N sendto|connect   TCP Fast Open of both families with cookies, a third refused"},
+    {"changed-meanwhile", 1, do_changed_meanwhile, "UID   one that is decided when its process has another parent and that user"},
     {"ia32-opens", 2, do_ia32_opens, "DIR N   in ten ways, six of which open, by 32-bit calls, each told"},
     {"ia32-waiting", 3, do_ia32_waiting, "PIPE PATH N   one file by a 32-bit call, while N others wait for a pipe"},
     {"ia32-failed-execs", 2, do_ia32_failed_execs, "PATH N   by 32-bit calls, each told"},

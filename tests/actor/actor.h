@@ -131,6 +131,7 @@ SUBCOMMAND(do_unix_names);
 SUBCOMMAND(do_families);
 SUBCOMMAND(do_uring_polled);
 SUBCOMMAND(do_fastopen_ways);
+SUBCOMMAND(do_changed_meanwhile);
 SUBCOMMAND(do_ia32_refused);
 SUBCOMMAND(do_ia32_opens);
 SUBCOMMAND(do_ia32_waiting);

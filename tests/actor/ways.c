@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef TCP_FASTOPEN_CONNECT
@@ -232,5 +234,57 @@ int do_ia32_refused(int argc, char **argv)
         net_tell("tcp", &local, &at, error, "");
         close(fd);
     }
+    return 0;
+}
+
+/* The second of two connections to a listener with room for one: decided a second later, when the first is accepted. By
+ * then it has another parent and is another user.
+ */
+static void ask_then_change(uid_t uid, int asked, int orphaned)
+{
+    union address at, first, second;
+    char byte = 0;
+    int listener = net_bound(AF_INET, SOCK_STREAM, 0, &at);
+    int fills = net_bound(AF_INET, SOCK_STREAM, 0, &first), fd = net_bound(AF_INET, SOCK_STREAM, 0, &second);
+    if (listen(listener, 0) < 0 || connect(fills, &at.any, net_size(&at)) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+        broken("a listener with room for one");
+    if (connect(fd, &at.any, net_size(&at)) == 0 || errno != EINPROGRESS)
+        broken("a second connection is decided at once");
+    dprintf(1, "{\"act\":\"asked\",\"pid\":%d,\"ppid\":%d}\n", getpid(), getppid());
+    if (write(asked, &byte, 1) != 1 || read(orphaned, &byte, 1) != 0)
+        broken("a pipe");
+    if (setresuid(uid, uid, uid) < 0)
+        refused("setresuid");
+    net_accepted(listener, &first);
+    if (strcmp(net_decided(fd, &at), "ok") != 0)
+        broken("the second connection is not accepted");
+}
+
+int do_changed_meanwhile(int argc, char **argv)
+{
+    (void)argc;
+    uid_t uid = (uid_t)number(argv[1], 65534);
+    int asked[2], orphaned[2], status;
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        refused("PR_SET_CHILD_SUBREAPER");
+    if (pipe(asked) < 0 || pipe(orphaned) < 0)
+        broken("pipe");
+    pid_t parent = fork();
+    if (parent == 0) {
+        char byte;
+        prctl(PR_SET_NAME, "first-parent");
+        pid_t child = fork();
+        if (child == 0) {
+            close(orphaned[1]);
+            ask_then_change(uid, asked[1], orphaned[0]);
+            _exit(0);
+        }
+        _exit(child > 0 && read(asked[0], &byte, 1) == 1 ? 0 : ACTOR_BROKEN);
+    }
+    if (parent < 0 || waitpid(parent, &status, 0) != parent || status != 0)
+        broken("the first parent");
+    close(orphaned[1]);
+    if (wait(&status) < 0 || status != 0)
+        broken("the one that asked");
     return 0;
 }

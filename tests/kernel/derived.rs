@@ -16,6 +16,7 @@ crate::tests![
     users_are_told_by_name,
     ancestors_are_told_nearest_first_and_only_when_asked_for,
     a_process_whose_parent_has_ended_is_told_under_the_one_that_took_it_over,
+    a_connection_that_is_decided_later_names_the_parent_and_the_user_that_asked,
 ];
 
 /// A container's id of this run alone.
@@ -169,5 +170,26 @@ fn a_process_whose_parent_has_ended_is_told_under_the_one_that_took_it_over(rig:
     ensure!(above[0]["pid"] == child.ppid, "the actor took it over: {}", exec.0);
     ensure!(above.iter().all(|above| above["pid"].as_u64() != ended), "{ended:?} has ended: {}", exec.0);
     ensure!(exec.text("process.parent_name")? == "actor", "{}", exec.0);
+    Ok(())
+}
+
+fn a_connection_that_is_decided_later_names_the_parent_and_the_user_that_asked(rig: &Rig) -> Result<()> {
+    let args = ["--events", "exec,exit,connect", "--ancestry", "1"];
+    let (act, stream) = watched(rig, &args, || rig.act(["changed-meanwhile", "1"]))?;
+    let asked = act.word("asked")?;
+    let (pid, ppid) = (asked["pid"].as_u64(), asked["ppid"].as_u64());
+    let decided = stream.of_kind("connect_result").find(|event| Some(event.pid()) == pid);
+    let decided = decided.context("no result")?;
+    ensure!(decided.find("process.ppid").and_then(Value::as_u64) == ppid, "{}", decided.0);
+    ensure!(decided.text("process.parent_name")? == "first-parent", "{}", decided.0);
+    ensure!(ancestors(decided)?[0]["pid"].as_u64() == ppid, "{}", decided.0);
+    ensure!(decided.number("process.user.ruid")? == 0, "{}", decided.0);
+    let told = decided.find("process.user.ruid_name").and_then(Value::as_str);
+    ensure!(told == name_of(0).as_deref(), "user 0 is {:?}: {}", name_of(0), decided.0);
+    let exit = stream.of_kind("exit").find(|event| Some(event.pid()) == pid).context("no exit")?;
+    ensure!(exit.text("process.parent_name")? == "actor", "{}", exit.0);
+    ensure!(exit.number("process.user.ruid")? == 1, "{}", exit.0);
+    let told = exit.find("process.user.ruid_name").and_then(Value::as_str);
+    ensure!(told == name_of(1).as_deref(), "user 1 is {:?}: {}", name_of(1), exit.0);
     Ok(())
 }

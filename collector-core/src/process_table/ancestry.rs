@@ -26,8 +26,8 @@ impl ProcessTable {
         while above.len() < self.ancestry {
             let Some(entry) = parent_in(&mut self.by_pid, pid, start_ns) else { break };
             above.push(entry.as_ancestor(pid));
-            (pid, start_ns) = (entry.ppid, entry.latest_start_ns());
-            last = Some(Arc::clone(&entry.identity));
+            (pid, start_ns) = (entry.image.ppid, entry.latest_start_ns());
+            last = Some(Arc::clone(&entry.image.identity));
         }
         // Its parent has ended and is no longer kept, but was known when this one was first seen.
         if let Some(known) = last {
@@ -43,13 +43,13 @@ impl ProcessTable {
             return;
         }
         let all = self.by_pid.iter().flat_map(|(&pid, entries)| {
-            entries.iter().map(move |entry| (pid, entry.start_ns, entry.ppid, entry.latest_start_ns()))
+            entries.iter().map(move |entry| (pid, entry.start_ns, entry.image.ppid, entry.latest_start_ns()))
         });
         for (pid, start_ns, ppid, latest_start_ns) in all.collect::<Vec<_>>() {
             let ancestors = self.lineage(ppid, latest_start_ns);
             let entries = self.by_pid.get_mut(&pid).into_iter().flatten();
             for entry in entries.filter(|entry| entry.start_ns == start_ns) {
-                Arc::make_mut(&mut entry.identity).ancestors = ancestors.clone();
+                Arc::make_mut(&mut entry.image.identity).ancestors = ancestors.clone();
             }
         }
     }
@@ -76,11 +76,11 @@ impl Entry {
     fn as_ancestor(&mut self, pid: u32) -> Arc<Ancestor> {
         let start_ns = (!self.start_approximate).then_some(self.start_ns);
         if let Some(kept) = &self.as_ancestor
-            && (kept.start_ns, &kept.name, &kept.exe) == (start_ns, &self.name, &self.identity.exe)
+            && (kept.start_ns, &kept.name, &kept.exe) == (start_ns, &self.name, &self.image.identity.exe)
         {
             return Arc::clone(kept);
         }
-        let named = Ancestor { pid, start_ns, name: self.name.clone(), exe: self.identity.exe.clone() };
+        let named = Ancestor { pid, start_ns, name: self.name.clone(), exe: self.image.identity.exe.clone() };
         Arc::clone(self.as_ancestor.insert(Arc::new(named)))
     }
 }

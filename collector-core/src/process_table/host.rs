@@ -1,6 +1,6 @@
 //! Names that only the machine's own files know: of users and of cgroups.
 
-use super::Entry;
+use super::images::Image;
 use crate::event::{Cgroup, ProcessContext, Text};
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub trait HostLookup: fmt::Debug + Send {
     }
 }
 
-impl Entry {
+impl Image {
     /// Brings the names in the identity up to what the hook saw of the process.
     pub(super) fn look_up(&mut self, process: &ProcessContext, host: &mut dyn HostLookup) {
         self.name_users(process, host);

@@ -11,11 +11,11 @@ impl ProcessTable {
             Some(SnapshotEntry {
                 pid,
                 start_ns: entry.start_ns,
-                ppid: entry.ppid,
+                ppid: entry.image.ppid,
                 name: entry.name.clone(),
-                exe: entry.identity.exe.clone(),
-                exe_file: entry.identity.exe_file,
-                exact: !entry.start_approximate && !entry.exe_from_snapshot,
+                exe: entry.image.identity.exe.clone(),
+                exe_file: entry.image.identity.exe_file,
+                exact: !entry.start_approximate && !entry.image.from_snapshot,
             })
         })
     }

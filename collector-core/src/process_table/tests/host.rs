@@ -139,3 +139,29 @@ fn without_a_host_nothing_is_named() {
     let told = apply(&mut table, 1, in_cgroup(10, 1, 7), exec_of("/bin/a", 1));
     assert_eq!(names(&told), (None, None, None));
 }
+
+#[test]
+fn an_event_that_is_read_late_names_the_users_and_the_cgroup_of_its_hook() {
+    let host = Host::default().with_cgroup(7, "/a").with_cgroup(8, "/b");
+    let mut table = table(&host);
+    let root = ProcessContext { ruid: 0, euid: 0, exe: Some((8, 1)), ..in_cgroup(10, 1, 7) };
+    let daemon = ProcessContext { ruid: 5, euid: 6, ..root.clone() };
+    let moved = ProcessContext { cgroup_id: 8, ..daemon.clone() };
+    apply(&mut table, 1, root.clone(), exec_of("/bin/a", 1));
+    apply(&mut table, 3, moved.clone(), KernelBody::Open(Default::default()));
+    apply(&mut table, 4, moved.clone(), exec_of("/bin/b", 2));
+    let before = apply(&mut table, 2, root, KernelBody::Open(Default::default()));
+    assert_eq!(names(&before), (some("user0"), some("user0"), some("/a")));
+    let result = ConnectResult {
+        socket_cookie: 1,
+        local: None,
+        remote: None,
+        result: Some(ConnectOutcome::Ok),
+        errno: None,
+        latency_ns: None,
+    };
+    let decided = apply(&mut table, 5, daemon, KernelBody::ConnectResult(result));
+    assert_eq!(names(&decided), (some("user5"), some("user6"), some("/a")));
+    let now = apply(&mut table, 6, ProcessContext { exe: Some((8, 2)), ..moved }, exit());
+    assert_eq!(names(&now), (some("user5"), some("user6"), some("/b")));
+}

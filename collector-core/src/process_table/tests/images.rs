@@ -67,3 +67,54 @@ fn what_a_process_runs_again_is_kept_once() {
     }
     assert!(table.replaced.is_empty());
 }
+
+fn decided() -> KernelBody {
+    KernelBody::ConnectResult(ConnectResult {
+        socket_cookie: 1,
+        local: None,
+        remote: None,
+        result: Some(ConnectOutcome::Ok),
+        errno: None,
+        latency_ns: None,
+    })
+}
+
+#[test]
+fn an_event_that_is_read_late_names_the_parent_whose_pid_it_has() {
+    let mut table = ProcessTable::new(10);
+    table.seed(vec![snapshot(1, 1, 0, "init", "/sbin/init", 4)]);
+    apply(&mut table, 2, named(9, 2, "sh"), fork_of(10, 3));
+    let below = |ppid, ino| ProcessContext { ppid, exe: Some((8, ino)), ..named(10, 3, "d") };
+    apply(&mut table, 4, below(9, 5), exec_of("/bin/d", 5));
+    // Its parent ends, init takes it over, and it executes another program.
+    apply(&mut table, 5, named(9, 2, "sh"), exit());
+    assert_eq!(parent(&apply(&mut table, 6, below(1, 5), open())).as_deref(), Some("init"));
+    apply(&mut table, 7, below(1, 6), exec_of("/bin/e", 6));
+    for body in [open(), decided()] {
+        let late = apply(&mut table, 4, below(9, 5), body);
+        assert_eq!((exe(&late).as_deref(), parent(&late).as_deref()), (Some("/bin/d"), Some("sh")));
+    }
+    let now = apply(&mut table, 8, below(1, 6), open());
+    assert_eq!((exe(&now).as_deref(), parent(&now).as_deref()), (Some("/bin/e"), Some("init")));
+    apply(&mut table, 6 + EXITED_KEPT_NS, below(1, 6), open());
+    let later = apply(&mut table, 7 + EXITED_KEPT_NS, below(9, 6), decided());
+    assert_eq!((exe(&later).as_deref(), parent(&later)), (Some("/bin/e"), None), "that parent is forgotten");
+}
+
+#[test]
+fn an_event_that_is_read_when_its_process_is_forgotten_makes_no_process_that_never_ends() {
+    let mut table = ProcessTable::new(10);
+    apply(&mut table, 1, named(9, 1, "sh"), fork_of(10, 1));
+    apply(&mut table, 2, running(10, 5), exec_of("/bin/d", 5));
+    apply(&mut table, 3, running(10, 5), exit());
+    apply(&mut table, 10 * SECOND, named(9, 1, "sh"), exec_of("/bin/sh", 3));
+    assert_eq!(table.stats().entries, 1);
+    for (ktime_ns, body) in [(2, open()), (10 * SECOND, decided())] {
+        let asked = ProcessContext { ppid: 9, ..process(10, 1) };
+        let event = apply(&mut table, ktime_ns, asked, body);
+        assert_eq!((exe(&event), parent(&event).as_deref()), (None, Some("sh")));
+        assert_eq!((table.stats().entries, table.live().count()), (1, 1));
+    }
+    apply(&mut table, 10 * SECOND, process(11, 2), open());
+    assert_eq!(table.stats().entries, 2, "this one lives");
+}
