@@ -8,6 +8,7 @@
 
 mod ancestry;
 mod by_pid;
+mod gone;
 mod host;
 mod images;
 mod live;
@@ -17,6 +18,7 @@ pub use host::HostLookup;
 
 use crate::event::{Ancestor, Exec, Fork, KernelBody, KernelEvent, ProcessContext, ProcessIdentity, Text};
 use by_pid::ByPid;
+use gone::Gone;
 use images::{Image, Replaced};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -89,6 +91,7 @@ pub struct ProcessTable {
     capacity: usize,
     stats: TableStats,
     newest_ktime_ns: u64,
+    gone: Gone,
     ids_given: u64,
     host: Option<Box<dyn HostLookup>>,
     /// Ancestors that an identity names at most.
@@ -105,6 +108,7 @@ impl ProcessTable {
             capacity,
             stats: TableStats::default(),
             newest_ktime_ns: 0,
+            gone: Gone::default(),
             ids_given: 0,
             host: None,
             ancestry: 0,
@@ -155,6 +159,9 @@ impl ProcessTable {
     pub fn apply(&mut self, event: &mut KernelEvent) {
         self.newest_ktime_ns = self.newest_ktime_ns.max(event.ktime_ns);
         let oldest_kept_ns = self.newest_ktime_ns.saturating_sub(EXITED_KEPT_NS);
+        if self.is_to_look_for_gone() {
+            self.end_gone();
+        }
         self.expire(oldest_kept_ns);
         if let KernelBody::CgroupMade(made) = &event.body {
             // Nothing runs in it yet.
@@ -221,6 +228,7 @@ impl ProcessTable {
         if !known && self.has_no_room() {
             // It comes here with each of its events: no entry is made that would be thrown away.
             self.stats.refused += 1;
+            self.exits_were_lost();
             return;
         }
         let parent_name = self.parent_name(process.ppid, process.start_ns);

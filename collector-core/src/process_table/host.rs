@@ -17,6 +17,14 @@ pub trait HostLookup: fmt::Debug + Send {
     /// next event of that cgroup, so a `None` should be quick.
     fn cgroup(&mut self, id: u64) -> Option<Arc<Cgroup>>;
 
+    /// Whether no process and no thread has this pid any more. Asked for every process that is held as alive where exits
+    /// were lost or the table is full, each 10 s at most, so it should cost no more than a system call. Whoever cannot
+    /// know says no.
+    fn has_ended(&mut self, pid: u32) -> bool {
+        let _ = pid;
+        false
+    }
+
     /// A cgroup was made, with this path from the root of the unified hierarchy. Told before anything runs in it.
     fn cgroup_made(&mut self, id: u64, path: &Text) {
         let _ = (id, path);

@@ -1,4 +1,5 @@
 mod ancestry;
+mod gone;
 mod host;
 mod images;
 

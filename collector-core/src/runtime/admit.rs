@@ -2,7 +2,7 @@
 
 use super::books::{DropReason, Fate};
 use super::live::Live;
-use crate::event::CollectionEvent;
+use crate::event::{CollectionEvent, EventClass};
 use crate::process_table::ProcessTable;
 use crate::source::SourceCaps;
 use std::sync::Arc;
@@ -67,6 +67,9 @@ impl Admission {
                 if event.internal {
                     return Some(Fate::Internal);
                 }
+            }
+            CollectionEvent::Loss(loss) if loss.class == EventClass::Process => {
+                self.processes.exits_were_lost()
             }
             CollectionEvent::Error(event) => self.live.count_error(event.code),
             _ => {}

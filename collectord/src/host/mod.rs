@@ -4,9 +4,13 @@ mod cgroups;
 mod mount;
 mod users;
 
+use crate::kernel::in_initial_pid_namespace;
 use cgroups::Cgroups;
 use collector_core::event::{Cgroup, Text};
 use collector_core::process_table::HostLookup;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +21,8 @@ use users::Users;
 pub struct Host {
     users: Users,
     cgroups: Cgroups,
+    /// Whether pids mean here what they mean in events.
+    pids_are_those_of_events: bool,
 }
 
 impl Host {
@@ -27,7 +33,11 @@ impl Host {
         if mount.is_none() {
             tracing::info!("no unified cgroup hierarchy is mounted: cgroups have no paths");
         }
-        Self { users: Users::new(PathBuf::from("/etc/passwd")), cgroups: Cgroups::new(mount) }
+        Self {
+            users: Users::new(PathBuf::from("/etc/passwd")),
+            cgroups: Cgroups::new(mount),
+            pids_are_those_of_events: in_initial_pid_namespace(),
+        }
     }
 }
 
@@ -56,7 +66,33 @@ impl HostLookup for Host {
         self.cgroups.find(id)
     }
 
+    fn has_ended(&mut self, pid: u32) -> bool {
+        // Signal 0 is none. Pid 0 would be this program's group.
+        let pid = i32::try_from(pid).ok().filter(|&pid| pid > 0 && self.pids_are_those_of_events);
+        pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
+    }
+
     fn cgroup_made(&mut self, id: u64, path: &Text) {
         self.cgroups.made(id, path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::children;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_has_ended_when_it_is_reaped_and_nobodys_pid_never() {
+        let mut host = Host::new();
+        let mut child = children::start(&mut Command::new("true")).unwrap();
+        assert!(!host.has_ended(child.id()), "not before somebody has waited for it");
+        child.wait().unwrap();
+        assert_eq!(host.has_ended(child.id()), in_initial_pid_namespace());
+        assert!(!host.has_ended(std::process::id()));
+        for nobody in [0, u32::MAX] {
+            assert!(!host.has_ended(nobody));
+        }
     }
 }
