@@ -69,7 +69,7 @@ impl Admission {
                 }
             }
             CollectionEvent::Loss(loss) if loss.class == EventClass::Process => {
-                self.processes.exits_were_lost()
+                self.processes.exits_were_lost();
             }
             CollectionEvent::Error(event) => self.live.count_error(event.code),
             _ => {}
