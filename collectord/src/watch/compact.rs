@@ -14,13 +14,8 @@ use collector_core::event::{
 use columns::Columns;
 use fit::{Cut, Keep};
 use nix::sys::signal::Signal;
-use nix::unistd::{Uid, User};
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Most user names that are remembered.
-const USERS_MAX: usize = 4096;
 
 /// Renders events as aligned lines.
 pub(crate) struct CompactLines {
@@ -73,13 +68,12 @@ struct Lines {
     out: String,
     /// Where the line may be cut.
     cuts: Vec<Cut>,
-    users: HashMap<u32, String>,
 }
 
 impl Lines {
     fn new(color: bool, width: Option<usize>) -> Self {
         let columns = Columns::of(width);
-        Self { color, columns, headed: false, out: String::new(), cuts: Vec::new(), users: HashMap::new() }
+        Self { color, columns, headed: false, out: String::new(), cuts: Vec::new() }
     }
 
     /// Columns that change get new names above them.
@@ -124,13 +118,12 @@ impl Lines {
             KernelBody::ExecFailed(_) => Color::Yellow,
             _ => Color::Dim,
         };
-        let user = self.user(event.process.ruid);
         let start = self.out.len();
         self.cuts.clear();
         self.lead(event.time(), color, label(event.body.name()), event.process.pid);
         if let Some(width) = self.columns.user {
             self.out.push(' ');
-            self.columns.cell(&mut self.out, &user, width, Keep::Begin);
+            self.columns.cell(&mut self.out, &user(event), width, Keep::Begin);
         }
         let mut names = String::new();
         name_word(&mut names, &event.process.name);
@@ -295,22 +288,17 @@ impl Lines {
             self.out.push_str("\x1b[0m");
         }
     }
+}
 
-    /// The user's name, or the number where it has none.
-    fn user(&mut self, uid: u32) -> String {
-        if let Some(name) = self.users.get(&uid) {
-            return name.clone();
+/// The real user's name, or the number where it has none.
+fn user(event: &KernelEvent) -> String {
+    match event.identity.as_ref().and_then(|identity| identity.ruid_name.as_ref()) {
+        Some(known) => {
+            let mut name = String::new();
+            escape_into(&mut name, known.as_bytes());
+            name
         }
-        let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-        let mut name = String::new();
-        match found {
-            Some(user) => escape_into(&mut name, user.name.as_bytes()),
-            None => name = uid.to_string(),
-        }
-        if self.users.len() < USERS_MAX {
-            self.users.insert(uid, name.clone());
-        }
-        name
+        None => event.process.ruid.to_string(),
     }
 }
 
@@ -382,6 +370,9 @@ fn whole_duration(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::convert::fixtures::{event, exit};
+    use collector_core::event::ProcessIdentity;
+    use std::sync::Arc;
 
     fn lines() -> Lines {
         Lines::new(false, None)
@@ -423,9 +414,12 @@ mod tests {
     }
 
     #[test]
-    fn unknown_users_are_numbers() {
-        let mut lines = lines();
-        assert_eq!(lines.user(0), "root");
-        assert_eq!(lines.user(4_294_967_294), "4294967294");
+    fn a_user_has_the_name_that_the_event_has_and_else_a_number() {
+        let mut event = event(&exit(|_| {}));
+        event.process.ruid = 4_294_967_294;
+        assert_eq!(user(&event), "4294967294");
+        let named = ProcessIdentity { ruid_name: Some("a\x1bb".into()), ..ProcessIdentity::default() };
+        event.identity = Some(Arc::new(named));
+        assert_eq!(user(&event), "a\\x1bb");
     }
 }
