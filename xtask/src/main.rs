@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a build tool's job is to print what it does")]
 
+mod afterwards;
 mod bench;
 mod ci;
 mod ebpf;

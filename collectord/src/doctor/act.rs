@@ -1,6 +1,7 @@
 //! Events of the doctor's own making: what a child process does so that each class has something to tell. The child
 //! does it, since the collector never reports itself.
 
+use crate::children;
 use crate::{host, raw_calls};
 use collector_common::Class;
 use nix::errno::Errno;
@@ -70,12 +71,13 @@ type Way = fn() -> io::Result<()>;
 
 /// Starts the helper for a class.
 pub(super) fn start(class: Class) -> io::Result<Child> {
-    this_program()
+    let mut helper = this_program();
+    helper
         .args(["doctor", FLAG, class.name()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
+        .stderr(Stdio::piped());
+    children::start(&mut helper)
 }
 
 /// The helper's whole life.

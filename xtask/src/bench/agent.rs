@@ -1,8 +1,8 @@
 //! A collector under test: started by a shell command in a process group of its own, watched through /proc, stopped by
 //! SIGINT, also if this program is killed.
 
-use super::afterwards::Afterwards;
 use super::stream::{self, Stream};
+use crate::afterwards::Afterwards;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, killpg};

@@ -1,12 +1,12 @@
 //! The figures: each runs its loads with and without a collector, alternating, and takes medians.
 
-use super::afterwards::Setting;
 use super::agent::{Agent, Output, ProgramTime, Running};
 use super::load::{self, Kind, Load};
 use super::meanwhile::{ExecsMeanwhile, build_like};
 use super::results::Run;
 use super::sleepers::Sleepers;
 use super::{median, percentile};
+use crate::afterwards::Setting;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};

@@ -4,10 +4,10 @@
 //! program. With load and daemon on one CPU the others sleep, and what differs between two machines is what the daemon
 //! does for a CPU more: its rings and its slots.
 
-use super::afterwards::Setting;
 use super::agent::{Agent, Output};
 use super::figures::{DEFAULT_EVENTS, STATISTICS, Values, whole_cost};
 use super::load::{self, Kind, Load};
+use crate::afterwards::Setting;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::sched::{CpuSet, sched_setaffinity};

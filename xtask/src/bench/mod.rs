@@ -1,6 +1,5 @@
 //! `bench`: the project's own figures, beside any other collector in the same run.
 
-mod afterwards;
 mod agent;
 mod cpus;
 mod criterion;
@@ -13,11 +12,11 @@ mod sleepers;
 mod stream;
 mod targets;
 
+use crate::afterwards::Afterwards;
 use crate::exec;
 use crate::programs;
 use crate::repo::Repo;
 use crate::suites;
-use afterwards::Afterwards;
 use agent::Agent;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};

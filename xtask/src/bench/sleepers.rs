@@ -1,7 +1,7 @@
 //! Many processes that do nothing, for what grows with their number. A small C program makes them (`sleepers.c`), which
 //! is compiled here when it is needed.
 
-use super::afterwards::Setting;
+use crate::afterwards::Setting;
 use crate::exec;
 use anyhow::{Context, Result, ensure};
 use std::fs;

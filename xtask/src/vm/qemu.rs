@@ -1,6 +1,7 @@
 //! One boot of a virtual machine, from start to power-off, under a deadline.
 
 use super::serial::{self, Line};
+use crate::afterwards::Afterwards;
 use crate::exec;
 use crate::repo;
 use anyhow::{Context, Result};
@@ -166,14 +167,20 @@ pub(crate) fn boot(
     Ok(boot)
 }
 
-/// A QEMU process; it ends with its owner.
+/// A QEMU process; it ends with its owner, also if this program is killed.
 struct Guest {
     child: Child,
+    /// Dropped before the child is waited for: until then nobody else has its pid.
+    kill: Option<Afterwards>,
     output: Receiver<Vec<u8>>,
 }
 
 impl Guest {
     fn new(mut child: Child) -> Result<Self> {
+        let kill = Afterwards::run("kill -KILL \"$1\" 2>/dev/null || :", &[&child.id().to_string()]);
+        if kill.is_err() {
+            child.kill().context("failed to end QEMU")?;
+        }
         let (lines, output) = mpsc::channel();
         let stdout = child.stdout.take().context("QEMU has no standard output")?;
         let stderr = child.stderr.take().context("QEMU has no standard error")?;
@@ -187,14 +194,12 @@ impl Guest {
                 }
             });
         }
-        Ok(Self { child, output })
+        Ok(Self { child, kill: Some(kill?), output })
     }
 
     fn end(&mut self) -> Result<()> {
-        if self.child.try_wait().context("failed to ask for QEMU's state")?.is_none() {
-            self.child.kill().context("failed to end QEMU")?;
-            self.child.wait().context("failed to wait for QEMU")?;
-        }
+        drop(self.kill.take());
+        self.child.wait().context("failed to wait for QEMU")?;
         Ok(())
     }
 }

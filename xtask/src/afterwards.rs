@@ -8,13 +8,13 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 /// Something that is done when this is dropped or this program has ended.
-pub(super) struct Afterwards {
+pub(crate) struct Afterwards {
     shell: Child,
 }
 
 impl Afterwards {
     /// Takes a script for `sh`, and its `$1`, `$2` and so on.
-    pub(super) fn run(script: &str, arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn run(script: &str, arguments: &[&str]) -> Result<Self> {
         let shell = Command::new("sh")
             .args(["-c", &format!("read -r _; {script}"), "sh"])
             .args(arguments)
@@ -38,12 +38,12 @@ impl Drop for Afterwards {
 }
 
 /// A file of /proc/sys that has another value as long as this lives.
-pub(super) struct Setting {
+pub(crate) struct Setting {
     _restore: Afterwards,
 }
 
 impl Setting {
-    pub(super) fn to(path: &str, value: &str) -> Result<Self> {
+    pub(crate) fn to(path: &str, value: &str) -> Result<Self> {
         let before = fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
         let restore = Afterwards::run("printf '%s\\n' \"$2\" >\"$1\"", &[path, before.trim()])?;
         fs::write(path, value).with_context(|| format!("failed to write {path}"))?;
