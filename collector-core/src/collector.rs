@@ -158,7 +158,7 @@ impl Collector {
         self.shutdown.clone()
     }
 
-    /// Leaves SIGINT and SIGTERM to the embedder; otherwise a run stops at either.
+    /// Leaves SIGINT, SIGTERM and SIGHUP to the embedder; otherwise a run stops at each, at SIGHUP if it is not ignored.
     #[must_use]
     pub fn without_signal_handling(mut self) -> Self {
         self.handle_signals = false;
@@ -239,7 +239,7 @@ impl Collector {
         Ok(())
     }
 
-    /// Runs until a shutdown handle, SIGINT, SIGTERM or the limit of [`Self::stop_after`] stops it, or a sink's reader
+    /// Runs until a shutdown handle, a signal (SIGINT, SIGTERM, SIGHUP) or the limit of [`Self::stop_after`] stops it, or a sink's reader
     /// goes away.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! /proc. Nothing an event must have comes from here.
 
 use crate::kernel::{KernelObject, Readers, ReadersChoice, Refusal, Running, in_initial_pid_namespace};
+use crate::source::clock::kernels_ns;
 use crate::source::convert::{comm, write_path};
 use bytes::BytesMut;
 use collector_core::event::Text;
@@ -102,7 +103,7 @@ fn entry_of_proc(process: &Process, tick_ns: u64) -> ProcResult<Option<SnapshotE
     let exe = exe_of(process);
     Ok(Some(SnapshotEntry {
         pid,
-        start_ns: stat.starttime.saturating_mul(tick_ns),
+        start_ns: kernels_ns(stat.starttime.saturating_mul(tick_ns)),
         ppid,
         name: Text::from(stat.comm.as_str()),
         exe_file: exe.as_ref().map(|(_, file)| *file),

@@ -171,6 +171,7 @@ static const struct {
     {"uid", 1, do_uid, "UID -- COMMAND..   all ids set, then exec"},
     {"ns", 1, do_ns, "mnt,net,user,uts -- COMMAND..   unshared, then exec"},
     {"pidns", 1, do_pidns, "PATH ARGS..   as pid 1 of a pid namespace"},
+    {"timens", 1, do_timens, "SECONDS -- COMMAND..   in a time namespace that adds these to CLOCK_BOOTTIME"},
     {"loginuid", 1, do_loginuid, "UID -- COMMAND.."},
     {"dropcap", 1, do_dropcap, "NUMBER.. -- COMMAND..   without these capabilities"},
     {"uid-caps", 1, do_uid_caps, "UID NUMBER.. -- COMMAND..   as that user with these capabilities alone"},

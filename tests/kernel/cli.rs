@@ -20,6 +20,7 @@ crate::tests![
     help_names_every_flag,
     the_version_is_printed,
     sigterm_ends_like_sigint,
+    a_terminal_that_goes_away_ends_it_like_sigint,
     a_closed_stdout_is_a_quiet_exit_0,
     the_compact_form_is_one_safe_line_an_event,
     no_color_means_no_escape,
@@ -164,6 +165,17 @@ fn sigterm_ends_like_sigint(rig: &Rig) -> Result<()> {
     let watch = Watch::start(rig, &[])?;
     let act = rig.act_os(&[&"spawn", &"3", &rig.actor(), &"exit", &"0"])?;
     watch.process.signal(Signal::SIGTERM)?;
+    let stream = watch.end(limits::stop())?;
+    for child in act.children()? {
+        stream.exit_of(&child)?;
+    }
+    Ok(())
+}
+
+fn a_terminal_that_goes_away_ends_it_like_sigint(rig: &Rig) -> Result<()> {
+    let watch = Watch::start(rig, &[])?;
+    let act = rig.act_os(&[&"spawn", &"3", &rig.actor(), &"exit", &"0"])?;
+    watch.process.signal(Signal::SIGHUP)?;
     let stream = watch.end(limits::stop())?;
     for child in act.children()? {
         stream.exit_of(&child)?;

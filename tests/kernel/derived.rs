@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 crate::tests![
     a_container_is_told_by_the_cgroup_of_its_processes,
     a_container_that_is_gone_at_once_is_told_with_its_id,
+    a_container_far_down_is_never_taken_for_an_outer_one,
     a_process_that_changes_its_cgroup_is_told_in_the_new_one,
     users_are_told_by_name,
     ancestors_are_told_nearest_first_and_only_when_asked_for,
@@ -75,6 +76,42 @@ fn a_container_that_is_gone_at_once_is_told_with_its_id(rig: &Rig) -> Result<()>
     for (act, path, id) in &acts {
         check_cgroup(&stream, act, path, id, Some("docker"))?;
     }
+    Ok(())
+}
+
+/// So far that the kernel's own word for it is cut.
+fn a_container_far_down_is_never_taken_for_an_outer_one(rig: &Rig) -> Result<()> {
+    const LEVELS: usize = 6;
+    const CHILDREN: usize = 10;
+    let (outer, inner) = (some_id(4), some_id(5));
+    let watch = Watch::start(rig, &[])?;
+    let mut path = format!("/docker-{outer}.scope");
+    let mut groups = vec![Group::new(&path)?];
+    for _ in 0..LEVELS {
+        path = format!("{path}/{}", "n".repeat(200));
+        groups.push(Group::new(&path)?);
+    }
+    path = format!("{path}/libpod-{inner}");
+    let group = Group::new(&path)?;
+    let acts = (0..CHILDREN).map(|_| spawned_in(rig, &group)).collect::<Result<Vec<_>>>()?;
+    let stream = watch.stop()?;
+    // The outer ones last.
+    drop(group);
+    while groups.pop().is_some() {}
+    let mut told = 0;
+    for act in &acts {
+        let child = act.child()?;
+        for event in [stream.one("exec", &child)?, stream.one("exit", &child)?] {
+            let cgroup = event.find("process.cgroup").and_then(Value::as_str);
+            let container = event.find("process.container_id").and_then(Value::as_str);
+            // It is found by a walk of the hierarchy, and between walks there is a rest.
+            let known = cgroup.is_some();
+            ensure!(cgroup.is_none_or(|cgroup| cgroup == path), "the cgroup is {path}: {}", event.0);
+            ensure!(container == known.then_some(&*inner), "the container is {inner}: {}", event.0);
+            told += u32::from(known);
+        }
+    }
+    ensure!(told > 0, "none is told with its cgroup");
     Ok(())
 }
 

@@ -31,6 +31,7 @@ mod ia32;
 mod identity;
 mod law;
 mod limits;
+mod namespaces;
 mod nice;
 mod open;
 mod open_oracle;
@@ -83,6 +84,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("filters", filters::TESTS),
     ("law", law::TESTS),
     ("canary", canary::TESTS),
+    ("namespaces", namespaces::TESTS),
     ("cli", cli::TESTS),
     ("terminal", terminal::TESTS),
     ("privileges", privileges::TESTS),

@@ -91,7 +91,7 @@ pub(crate) async fn run(parts: Parts) -> anyhow::Result<RunReport> {
     // Whatever way this ends, nobody waits for more.
     let _end = EndsSubscriptions(parts.subscribers.clone());
     let mut signals = match handle_signals {
-        true => Some(Signals::install().context("failed to handle SIGINT and SIGTERM")?),
+        true => Some(Signals::install().context("failed to handle SIGINT, SIGTERM and SIGHUP")?),
         false => None,
     };
     if sinks.is_empty() && !parts.subscribers.are_there() {

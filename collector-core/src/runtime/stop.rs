@@ -94,20 +94,41 @@ pub(super) async fn sinks_deadline(phase: &mut watch::Receiver<Phase>) {
 pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// What a terminal that goes away sends; `None` where whoever started the process has it ignored (nohup).
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
     pub(super) fn install() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let hangup = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup,
+        })
     }
 
     /// Waits for one of them and gives its name; for ever if they are not handled here.
     pub(super) async fn received(signals: &mut Option<Self>) -> &'static str {
         let Some(signals) = signals else { return std::future::pending().await };
+        let hangup = async {
+            match &mut signals.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = signals.interrupt.recv() => "SIGINT",
             _ = signals.terminate.recv() => "SIGTERM",
+            _ = hangup => "SIGHUP",
         }
     }
+}
+
+/// Whether SIGHUP was ignored when the process was started; not known without /proc.
+fn is_hangup_ignored() -> bool {
+    const HANGUP: u64 = 1;
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign & HANGUP != 0)
 }

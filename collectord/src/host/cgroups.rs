@@ -4,10 +4,12 @@
 //!
 //! An id that is not known makes the whole hierarchy be walked. Walks take a tenth of the time at most. An id that a
 //! whole walk did not find is not there any more, or is out of the mount's sight, and is not looked for again.
+//!
+//! Where there is no room for one more, the oldest are looked at: those that are gone make room.
 
 use super::mount::Mount;
 use collector_core::event::{Cgroup, Text};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +19,13 @@ use std::time::Instant;
 
 /// Cgroups that are remembered at most, and directories that a walk visits.
 const CGROUPS_MAX: usize = 65_536;
+/// Bytes of their paths that are remembered at most.
+const PATHS_BYTES_MAX: usize = 16 << 20;
+/// Remembered cgroups that are looked at for one that finds no room.
+const LOOKS_MAX: usize = 8;
+/// What the kernel's tracepoint has room for (`TRACE_CGROUP_PATH_LEN`, without the NUL). A path of this length may have
+/// been longer.
+const TOLD_PATH_BYTES_MAX: usize = 1023;
 /// After a walk there is none for this many times as long as it took.
 const REST_PER_WALK: u32 = 9;
 
@@ -24,8 +33,11 @@ const REST_PER_WALK: u32 = 9;
 pub(super) struct Cgroups {
     mount: Option<Mount>,
     max: usize,
-    /// With the number of the walk that saw it last.
-    known: HashMap<u64, (Arc<Cgroup>, u64)>,
+    known: HashMap<u64, Arc<Cgroup>>,
+    /// Their ids, those that were learned or looked at longest ago first.
+    by_age: VecDeque<u64>,
+    /// Bytes of their paths.
+    bytes: usize,
     absent: HashSet<u64>,
     walks: u64,
     next_walk: Option<Instant>,
@@ -37,6 +49,8 @@ impl Cgroups {
             mount,
             max: CGROUPS_MAX,
             known: HashMap::new(),
+            by_age: VecDeque::new(),
+            bytes: 0,
             absent: HashSet::new(),
             walks: 0,
             next_walk: None,
@@ -45,7 +59,7 @@ impl Cgroups {
 
     /// The cgroup with this id.
     pub(super) fn find(&mut self, id: u64) -> Option<Arc<Cgroup>> {
-        if let Some((cgroup, _)) = self.known.get(&id) {
+        if let Some(cgroup) = self.known.get(&id) {
             return Some(Arc::clone(cgroup));
         }
         let mount = self.mount.clone()?;
@@ -57,7 +71,7 @@ impl Cgroups {
         let ended = Instant::now();
         self.next_walk = Some(ended + (ended - started) * REST_PER_WALK);
         tracing::debug!(id, known = self.known.len(), took = ?(ended - started), "cgroups walked");
-        let found = self.known.get(&id).map(|(cgroup, _)| Arc::clone(cgroup));
+        let found = self.known.get(&id).map(Arc::clone);
         if found.is_none() && whole {
             if self.absent.len() >= self.max {
                 self.absent.clear();
@@ -68,12 +82,13 @@ impl Cgroups {
     }
 
     /// Learns a new cgroup. The kernel names it from the root of the whole hierarchy: in a cgroup namespace of its own, the
-    /// collector sees other names and finds it by a walk.
+    /// collector sees other names and finds it by a walk. So it finds one whose path the kernel may have cut.
     pub(super) fn made(&mut self, id: u64, path: &Text) {
-        let whole = self.mount.as_ref().is_some_and(|mount| mount.is_whole);
-        if whole && id != 0 && path.as_bytes().first() == Some(&b'/') {
+        let Some(mount) = self.mount.clone().filter(|mount| mount.is_whole) else { return };
+        let is_one = id != 0 && path.as_bytes().first() == Some(&b'/');
+        if is_one && path.as_bytes().len() < TOLD_PATH_BYTES_MAX {
             self.absent.remove(&id);
-            self.keep(id, path.detached());
+            self.keep(id, path.detached(), &mount);
         }
     }
 
@@ -92,7 +107,7 @@ impl Cgroups {
             let folder = mount.point.join(OsStr::from_bytes(&below));
             match subfolders(&folder, mount.dev) {
                 Ok(Some((id, names))) => {
-                    self.learn(id, mount, &below);
+                    whole &= self.learn(id, mount, &below);
                     let room = self.max - waiting.len();
                     whole &= names.len() <= room;
                     waiting.extend(names.into_iter().take(room).map(|name| joined(&below, &name)));
@@ -107,22 +122,45 @@ impl Cgroups {
         whole
     }
 
-    fn learn(&mut self, id: u64, mount: &Mount, below: &[u8]) {
-        if let Some((_, seen)) = self.known.get_mut(&id) {
-            *seen = self.walks;
-            return;
-        }
-        self.keep(id, Text::from(whole_path(&mount.root, below).as_slice()));
+    /// Whether it is known now.
+    fn learn(&mut self, id: u64, mount: &Mount, below: &[u8]) -> bool {
+        self.known.contains_key(&id)
+            || self.keep(id, Text::from(whole_path(&mount.root, below).as_slice()), mount)
     }
 
-    fn keep(&mut self, id: u64, path: Text) {
-        let walk = self.walks;
-        if self.known.len() >= self.max {
-            // Those that are gone make room; their last events were read long ago.
-            self.known.retain(|_, (_, seen)| *seen + 1 >= walk);
+    /// Whether there was room.
+    fn keep(&mut self, id: u64, path: Text, mount: &Mount) -> bool {
+        if !self.has_room() {
+            self.forget_gone(mount);
         }
-        if self.known.len() < self.max {
-            self.known.insert(id, (Arc::new(Cgroup::new(path)), walk));
+        if !self.has_room() {
+            return false;
+        }
+        self.bytes += path.as_bytes().len();
+        match self.known.insert(id, Arc::new(Cgroup::new(path))) {
+            Some(before) => self.bytes -= before.path.as_bytes().len(),
+            None => self.by_age.push_back(id),
+        }
+        true
+    }
+
+    fn has_room(&self) -> bool {
+        self.known.len() < self.max && self.bytes < PATHS_BYTES_MAX
+    }
+
+    /// Looks at some of the oldest, and forgets those whose directory is gone: their last events were read long ago.
+    fn forget_gone(&mut self, mount: &Mount) {
+        for _ in 0..LOOKS_MAX {
+            let Some(id) = self.by_age.pop_front() else { return };
+            let is_there = self.known.get(&id).is_some_and(|cgroup| {
+                let folder = mount.point.join(OsStr::from_bytes(below(&mount.root, cgroup.path.as_bytes())));
+                std::fs::metadata(folder).is_ok_and(|folder| folder.ino() == id && folder.dev() == mount.dev)
+            });
+            if is_there {
+                self.by_age.push_back(id);
+            } else if let Some(gone) = self.known.remove(&id) {
+                self.bytes -= gone.path.as_bytes().len();
+            }
         }
     }
 }
@@ -155,6 +193,12 @@ fn whole_path(root: &[u8], below: &[u8]) -> Vec<u8> {
         (b"/", below) => [b"/", below].concat(),
         (root, below) => [root, b"/", below].concat(),
     }
+}
+
+/// What of a cgroup's whole path lies below the mount's point.
+fn below<'a>(root: &[u8], whole: &'a [u8]) -> &'a [u8] {
+    let below = whole.strip_prefix(root).unwrap_or(whole);
+    below.strip_prefix(b"/").unwrap_or(below)
 }
 
 #[cfg(test)]
@@ -252,19 +296,59 @@ mod tests {
     fn those_that_are_gone_make_room() {
         let (folder, mut cgroups) = rig("/");
         cgroups.max = 4;
-        for n in 0..10 {
-            let name = format!("n{n}");
-            let id = make(&folder, &name);
-            cgroups.next_walk = None;
-            cgroups.absent.clear();
-            cgroups.find(id);
-            assert!(cgroups.known.len() <= 4);
-            remove_dir(folder.path().join(name)).unwrap();
+        let living = make(&folder, "living");
+        assert!(cgroups.find(living).is_some());
+        for n in 0..50 {
+            // The kernel gives no id twice, unlike this file system.
+            cgroups.made(u64::MAX - n, &Text::from(format!("/gone{n}").as_str()));
+            assert!(cgroups.known.len() <= 4 && cgroups.by_age.len() == cgroups.known.len());
         }
+        assert!(cgroups.known.contains_key(&living), "one that is there was put out");
         let last = make(&folder, "last");
-        cgroups.next_walk = None;
-        cgroups.known.retain(|id, _| *id != last);
+        cgroups.made(last, &Text::from("/last"));
         assert_eq!(path(&mut cgroups, last).as_deref(), Some("/last"));
+        assert_eq!(cgroups.walks, 1);
+        let bytes: usize = cgroups.known.values().map(|cgroup| cgroup.path.as_bytes().len()).sum();
+        assert_eq!(cgroups.bytes, bytes);
+    }
+
+    #[test]
+    fn one_that_a_walk_has_no_room_for_is_not_taken_for_gone() {
+        let (folder, mut cgroups) = rig("/");
+        cgroups.max = 3;
+        let ids: Vec<u64> = (0..5).map(|n| make(&folder, &format!("n{n}"))).collect();
+        for id in &ids {
+            cgroups.max = cgroups.known.len().max(3);
+            cgroups.find(*id);
+            cgroups.next_walk = None;
+        }
+        assert!(cgroups.absent.is_empty());
+        cgroups.max = 10;
+        assert!(ids.iter().all(|id| {
+            cgroups.next_walk = None;
+            cgroups.find(*id).is_some()
+        }));
+    }
+
+    #[test]
+    fn bytes_of_paths_are_bounded() {
+        let (_folder, mut cgroups) = rig("/");
+        let name = "x".repeat(1000);
+        for n in 0..20_000 {
+            cgroups.made(u64::MAX - n, &Text::from(format!("/{name}{n}").as_str()));
+        }
+        assert!(cgroups.bytes < PATHS_BYTES_MAX + TOLD_PATH_BYTES_MAX);
+        assert!(cgroups.known.contains_key(&(u64::MAX - 19_999)), "the last one has found no room");
+    }
+
+    #[test]
+    fn a_path_that_the_kernel_may_have_cut_is_looked_for() {
+        let (folder, mut cgroups) = rig("/");
+        let names = vec!["y".repeat(200); 6].join("/");
+        let deep = make(&folder, &names);
+        let whole = format!("/{names}");
+        cgroups.made(deep, &Text::from(&whole.as_bytes()[..TOLD_PATH_BYTES_MAX]));
+        assert_eq!(path(&mut cgroups, deep), Some(whole));
     }
 
     #[test]

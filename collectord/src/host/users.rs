@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const USERS_MAX: usize = 65_536;
 /// Bytes of the file that are read at most.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Longest name that is remembered; the C library's own bound (`LOGIN_NAME_MAX`, without the NUL).
+const NAME_BYTES_MAX: usize = 255;
 /// A name that is known may be this old.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -67,7 +69,7 @@ fn parsed(text: &[u8]) -> HashMap<u32, Text> {
         let (name, uid) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
         let uid = std::str::from_utf8(uid).ok().and_then(|uid| uid.parse().ok());
         if let Some(uid) = uid
-            && !name.is_empty()
+            && (1..=NAME_BYTES_MAX).contains(&name.len())
             && names.len() < USERS_MAX
         {
             names.entry(uid).or_insert_with(|| Text::from(name));
@@ -97,6 +99,13 @@ mod tests {
         let text: String =
             (0..u32::try_from(USERS_MAX).unwrap() + 5).map(|uid| format!("u{uid}:x:{uid}:\n")).collect();
         assert_eq!(parsed(text.as_bytes()).len(), USERS_MAX);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_none() {
+        let [longest, longer] = [NAME_BYTES_MAX, NAME_BYTES_MAX + 1].map(|len| "n".repeat(len));
+        let names = parsed(format!("{longer}:x:1:\n{longest}:x:2:\n").as_bytes());
+        assert_eq!((names.len(), names[&2].as_bytes()), (1, longest.as_bytes()));
     }
 
     #[test]

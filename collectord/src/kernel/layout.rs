@@ -5,6 +5,8 @@ use super::refusal::Refusal;
 use super::wrappers::Wrappers;
 use collector_common::{Class, Hook, Offsets, Rung, TypeIds};
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -97,6 +99,18 @@ pub struct Layout {
     pub preempts_tracepoints: bool,
 }
 
+/// Bytes of a BTF file that are read at most; a distribution's kernel has 5 to 10 MiB.
+const BTF_BYTES_MAX: u64 = 64 << 20;
+
+fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    // As long as it says it is: a reallocation would double what the start takes.
+    bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(BTF_BYTES_MAX)).unwrap_or(0));
+    file.take(BTF_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 impl Layout {
     /// Reads the layout from a BTF file, the running kernel's own by default.
     ///
@@ -104,7 +118,7 @@ impl Layout {
     /// Says which file, or which field, is missing.
     pub fn read(file: Option<&Path>) -> Result<Self, LayoutError> {
         let path = file.unwrap_or(Path::new(BTF_PATH));
-        let data = std::fs::read(path).map_err(|source| match (source.kind(), file) {
+        let data = bytes_of(path).map_err(|source| match (source.kind(), file) {
             (std::io::ErrorKind::NotFound, None) => LayoutError::Absent { path: path.into() },
             _ => LayoutError::Read { path: path.into(), source },
         })?;

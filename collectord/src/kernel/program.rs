@@ -103,16 +103,17 @@ pub(super) fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook) -> Result<Link, Re
     }))
 }
 
-/// Programs of a class at their hooks.
+/// Programs of a class at their hooks. They are taken off when this is dropped, all at once: the kernel's waits go on side
+/// by side.
 pub(crate) struct Links(pub(super) Vec<Link>);
 
-impl Links {
-    /// Takes them off, all at once: the kernel's waits go on side by side.
-    pub(crate) fn detach(self) {
+impl Drop for Links {
+    fn drop(&mut self) {
         let _alone = children::none_starts();
         std::thread::scope(|scope| {
-            for link in self.0 {
-                scope.spawn(|| drop(link));
+            for link in self.0.drain(..) {
+                // Where no thread is to be had, the link is dropped here.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, || drop(link));
             }
         });
     }

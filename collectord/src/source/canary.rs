@@ -149,6 +149,8 @@ impl Canary {
     /// everything older than `complete_ns` has been read. `lost` is what the hook has lost up to now, skipped runs
     /// included, which is told elsewhere.
     pub(crate) fn look(&mut self, complete_ns: u64, lost: impl Fn(Hook) -> u64) -> Option<Vec<String>> {
+        // An attempt that found no room is lost where it began.
+        let lost = |hook| lost(hook) + if hook == Hook::TcpEnd { lost(Hook::TcpBegin) } else { 0 };
         if let Some(suspicion) = &self.suspicion {
             if complete_ns < suspicion.told_at_ns {
                 return None;

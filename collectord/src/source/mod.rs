@@ -1,7 +1,7 @@
 //! Kernel events as [`EventSource`]s: one adapter for every class, a source and a reader's thread each.
 
 mod canary;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod convert;
 mod coverage;
 mod drain;
@@ -29,7 +29,7 @@ use order::InOrder;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Which kernel events a [`KernelSource`] tells.
 #[derive(Debug, Clone)]
@@ -230,8 +230,14 @@ impl EventSource for KernelSource {
     async fn stop(&self) -> anyhow::Result<()> {
         self.stop.detaching();
         let links = self.object().take_links(self.class);
-        // The kernel takes its time, and the other sources are to be stopped meanwhile.
-        tokio::task::spawn_blocking(|| links.detach()).await?;
+        let (detaches, detached) = oneshot::channel::<()>();
+        // The kernel takes its time, and the other sources are to be stopped meanwhile. Where no thread is to be had, they
+        // wait: what it would have dropped is dropped here.
+        let _ = std::thread::Builder::new().name("detach".to_owned()).spawn(move || {
+            drop(links);
+            drop(detaches);
+        });
+        let _ = detached.await;
         let never_started = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
         if never_started {
             return Ok(());

@@ -17,8 +17,10 @@ use anyhow::Context;
 use args::Format;
 use collector_core::{Collector, CollectorConfig, EndReason, JsonEncoder, RunReport};
 use compact::CompactLines;
+use nix::sys::signal::Signal;
 use output::{Lines, Output};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Events that may wait between the reader and the output.
 const QUEUE_EVENTS: usize = 2048;
@@ -70,6 +72,8 @@ async fn collect(sources: Vec<KernelSource>, args: &WatchArgs) -> anyhow::Result
     for source in sources {
         collector.register(Box::new(source))?;
     }
+    // Handled by nobody, it ends the process where a file may not become longer; so the write fails, as on a full disk.
+    let _file_too_long = signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))?;
     let output = Output::stdout(lines(args)).context("failed to open the standard output")?;
     collector.add_sink(Box::new(output));
     if let Some(count) = args.count {

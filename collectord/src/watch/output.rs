@@ -1,7 +1,7 @@
 //! Standard output as a sink. A batch is rendered into a buffer, a part at a time, and each part is written at once as
-//! long as the output takes it without making anybody wait. From the first part that it does not, the rest of the batch
-//! is one part, and the buffer is handed to a thread of its own and comes back empty: nothing is copied, and only that
-//! thread can be blocked by whoever reads.
+//! long as the output takes it without making anybody wait. A part that it does not is handed to a thread of its own, with
+//! what else of the batch the buffer holds, and the buffer comes back empty: nothing is copied, and only that thread can
+//! be blocked by whoever reads.
 //!
 //! A write has succeeded once write(2) has taken every byte, so what the runtime books as delivered has left this
 //! process. Nothing is held back, so a flush has nothing to do.
@@ -16,7 +16,8 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Of a buffer that an unusually large batch has made larger, this much is kept.
+/// Of a buffer that unusually long lines have made larger, this much is kept; and once it holds as much it is written,
+/// before more of the batch is rendered. A line can have hundreds of kilobytes, and a batch some hundred lines.
 const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
 
 /// Events of a part that is written at once. What so many are rendered into (64 KB of opens, what a pipe holds) is in the
@@ -99,16 +100,16 @@ impl Output {
     /// Renders the batch and has it written, a part at a time.
     async fn write_parts(&mut self, mut batch: &[CollectionEvent]) -> io::Result<()> {
         while !batch.is_empty() {
-            let most = if self.at_once.is_some() { PART_EVENTS } else { batch.len() };
-            let (part, rest) = batch.split_at(most.min(batch.len()));
-            self.render(part);
+            self.render(part_of(&mut batch));
             let bytes = self.write_at_once();
-            if bytes < self.buffer.len() {
-                self.lines.render(rest, &mut self.buffer);
-                return self.write_patiently(bytes).await;
+            if bytes == self.buffer.len() {
+                self.in_line = false;
+                continue;
             }
-            self.in_line = false;
-            batch = rest;
+            while !batch.is_empty() && self.buffer.len() < BUFFER_KEPT_BYTES {
+                self.lines.render(part_of(&mut batch), &mut self.buffer);
+            }
+            self.write_patiently(bytes).await?;
         }
         Ok(())
     }
@@ -178,6 +179,13 @@ impl EventSink for Output {
     async fn flush(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+}
+
+/// Takes the next part of a batch.
+fn part_of<'a>(batch: &mut &'a [CollectionEvent]) -> &'a [CollectionEvent] {
+    let (part, rest) = batch.split_at(PART_EVENTS.min(batch.len()));
+    *batch = rest;
+    part
 }
 
 fn ended() -> io::Error {

@@ -63,6 +63,16 @@ fn what_is_gone_is_told_once_a_skipped_run_would_have_shown() {
 }
 
 #[test]
+fn an_attempt_that_found_no_room_is_no_fault_of_the_hook_of_its_end() {
+    let mut canary = canary(&[Hook::TcpEnd]);
+    for number in 1..=3 {
+        returned(&canary, number, 10 * number);
+        let faults = canary.look(10 * number + 1, |hook| if hook == Hook::TcpBegin { number } else { 0 });
+        assert_eq!(faults, Some(Vec::new()));
+    }
+}
+
+#[test]
 fn only_failures_leave_datagrams_out() {
     let filters = Filters { only_failures: 1, ..Filters::default() };
     let canary = Canary::new(Duration::from_secs(1), &HOOKS, &filters, 7).expect("there are hooks");

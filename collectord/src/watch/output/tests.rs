@@ -90,6 +90,37 @@ impl Write for Short {
     }
 }
 
+/// Remembers how much it was given at once.
+struct Widest(Arc<Mutex<usize>>);
+
+impl Write for Widest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut widest = self.0.lock().unwrap();
+        *widest = bytes.len().max(*widest);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_long_lines_is_never_rendered_as_a_whole() {
+    let requested = [&[1; 4000][..], &[0]].concat();
+    let bytes = open(b"file\0etc\0", &requested, |_| {});
+    let (hook, record) = Record::parse(bytes.get()).unwrap();
+    let event = || CollectionEvent::Kernel(converter().event(hook, &record).unwrap());
+    let batch: Vec<_> = std::iter::repeat_with(event).take(512).collect();
+    let widest = Arc::default();
+    let out = Widest(Arc::clone(&widest));
+    let mut output = Output::new("test", Lines::Json(JsonEncoder::new()), out).unwrap();
+    output.write(&batch).await.unwrap();
+    let line = 6 * 4000 + 2000;
+    let widest = *widest.lock().unwrap();
+    assert!((BUFFER_KEPT_BYTES..BUFFER_KEPT_BYTES + PART_EVENTS * line).contains(&widest), "{widest}");
+}
+
 #[test]
 fn what_a_full_device_refuses_is_booked_as_failed_and_none_of_it_as_delivered() {
     let full = File::options().write(true).open("/dev/full").unwrap();
