@@ -262,10 +262,3 @@ pub fn cgroup_mkdir_direct(ctx: RawTracePointContext) -> i32 {
 pub fn cgroup_mkdir_portable(ctx: RawTracePointContext) -> i32 {
     cgroup::record(&ctx)
 }
-
-/// Returns the caller's process id in the initial pid namespace: the loader runs it once by hand (`BPF_PROG_TEST_RUN`)
-/// to learn its own, which it cannot know from inside a container.
-#[raw_tracepoint]
-pub fn own_pid(_ctx: RawTracePointContext) -> i32 {
-    raw::current_ids().0.cast_signed()
-}

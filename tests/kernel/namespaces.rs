@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
 crate::tests![
+    in_a_pid_namespace_it_is_not_in_its_own_stream,
     in_a_time_namespace_times_are_the_kernels_and_nothing_seems_to_be_gone,
 ];
 
@@ -46,6 +47,10 @@ fn knows_itself(rig: &Rig, lines: &[Value]) -> Result<()> {
         ensure!(internal.as_u64() >= Some(5), "{class}: {internal} internal events");
     }
     Ok(())
+}
+
+fn in_a_pid_namespace_it_is_not_in_its_own_stream(rig: &Rig) -> Result<()> {
+    knows_itself(rig, &watched(rig, &["pidns"])?)
 }
 
 fn in_a_time_namespace_times_are_the_kernels_and_nothing_seems_to_be_gone(rig: &Rig) -> Result<()> {

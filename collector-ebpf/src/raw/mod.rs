@@ -17,6 +17,7 @@ mod iteration;
 mod names;
 mod number;
 mod opens;
+mod own_pid;
 mod reader;
 mod regs;
 mod scratch;

@@ -402,6 +402,10 @@ fn own_pid(layout: &Layout) -> Result<u32, LoadError> {
         .load()
         .map_err(|error| explain("program own_pid".to_owned(), Refusal::of_program(&error), None))?;
     let run = program.test_run(RawTracePointRunOptions::new()).map_err(refused("running own_pid"))?;
+    // No process has it. Taken for this one's, the collector would tell itself.
+    if run.return_value == 0 {
+        return Err(LoadError::Unsupported("own_pid says that this process has the id 0".to_owned()));
+    }
     Ok(run.return_value)
 }
 
