@@ -8,7 +8,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     "actor.c",
     "answers.c",
     "calls32.c",
@@ -17,6 +17,7 @@ const SOURCES: [&str; 17] = [
     "connects.c",
     "ends.c",
     "far.c",
+    "given_up.c",
     "hooks.c",
     "mixed.c",
     "opens.c",

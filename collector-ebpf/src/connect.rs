@@ -115,15 +115,22 @@ pub(crate) fn end<R: Reader>(ctx: &RawTracePointContext) -> i32 {
         return 0;
     }
     if let Some(mut attempt) = attempts::under_way::<R>(address) {
-        let returned = decide::<R>(ctx, &mut attempt, address, to == TCP_ESTABLISHED);
-        attempts::end(address, &attempt, returned);
+        if let Some(returned) = decide::<R>(ctx, &mut attempt, address, to == TCP_ESTABLISHED) {
+            attempts::end(address, &attempt, returned);
+        }
     }
     0
 }
 
-/// Tells an attempt that is decided. Gives the errno that is told and that the call under way will return.
+/// Tells an attempt that is decided. Gives the errno that is told and that the call under way will return; `None` if it is
+/// that call's to tell. It stays kept then: where the call's exit does not find the socket, `destroyed` tells it.
 #[inline(always)]
-fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address: u64, ok: bool) -> u32 {
+fn decide<R: Reader>(
+    ctx: &RawTracePointContext,
+    attempt: &mut Attempt,
+    address: u64,
+    ok: bool,
+) -> Option<u32> {
     let record = &mut *attempt.record;
     let mut returned = 0;
     let sk = R::object(address, constant!(types.sock));
@@ -135,21 +142,24 @@ fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address:
     if record.flags & CONNECT_TOLD != 0 {
         kind = RecordKind::ConnectResult;
     } else if record.flags & CONNECT_NATIVE != 0 {
+        // Failed within the call, and the socket does not say with what: the call's exit will.
+        if !ok && error == 0 && attempts::awaits_exit::<R>(address) && is_within_call::<R>(record) {
+            return None;
+        }
         let mut in_call = false;
         match attempts::claim::<R>(address) {
             None => kind = RecordKind::ConnectResult,
             Some(claim) if claim.flags & CALL_OVER == 0 => {
-                // Failed within the call, and the socket does not say with what: the call's exit will.
-                if !ok && error == 0 && is_within_call::<R>(record) {
-                    return 0;
-                }
                 pending_first = record.flags & CONNECT_NONBLOCKING != 0;
                 in_call = !pending_first;
             }
             Some(_) => {}
         }
-        if error != 0 && attempts::remember_failure(address, attempt, error, in_call) {
-            returned = error;
+        // Another thread has given it up, and with what the call will fail is still to be seen.
+        let given_up = !ok && error == 0 && in_call;
+        let returns = if given_up { attempts::ANY_ERROR } else { error };
+        if returns != 0 && attempts::remember_failure(address, attempt, returns, in_call) {
+            returned = returns;
         }
     }
     let record = &*attempt.record;
@@ -170,7 +180,7 @@ fn decide<R: Reader>(ctx: &RawTracePointContext, attempt: &mut Attempt, address:
     record.latency_ns = now.saturating_sub(begun);
     record.flags |= CONNECT_LATENCY;
     tell(ctx, record, Hook::TcpEnd, kind);
-    returned
+    Some(returned)
 }
 
 #[inline(always)]

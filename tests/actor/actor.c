@@ -197,6 +197,7 @@ static const struct {
     {"unreachable", 1, do_unreachable, "N   where there is no way"},
     {"timeouts", 1, do_timeouts, "N   pending ones and a blocking one to which nobody answers"},
     {"interrupted", 0, do_interrupted, "a blocking one that a signal interrupts"},
+    {"given-up", 0, do_given_up, "blocking ones to which nobody answers, and which another thread gives up"},
     {"fastopen", 1, do_fastopen, "N   TCP Fast Open"},
     {"ia32", 1, do_ia32, "N   32-bit calls, half of them through socketcall, half of them not waiting"},
     {"ia32-udp", 1, do_ia32_udp, "N   UDP sockets of each family, by 32-bit calls, half of them through socketcall"},

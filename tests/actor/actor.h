@@ -104,6 +104,7 @@ SUBCOMMAND(do_chain);
 SUBCOMMAND(do_uid);
 SUBCOMMAND(do_ns);
 SUBCOMMAND(do_pidns);
+SUBCOMMAND(do_given_up);
 SUBCOMMAND(do_timens);
 SUBCOMMAND(do_loginuid);
 SUBCOMMAND(do_dropcap);

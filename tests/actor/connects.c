@@ -242,8 +242,7 @@ int do_unreachable(int argc, char **argv)
     return 0;
 }
 
-/* A listener that drops every packet, so that nobody answers. */
-static int deaf(union address *at)
+int net_deaf(union address *at)
 {
     struct sock_filter none[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
     struct sock_fprog filter = {.len = 1, .filter = none};
@@ -267,7 +266,7 @@ int do_timeouts(int argc, char **argv)
     int one = 1;
     union address at, local;
     net_own();
-    deaf(&at);
+    net_deaf(&at);
     for (long i = 0; i < times; i++) {
         fds[i] = net_bound(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0, &locals[i]);
         setsockopt(fds[i], IPPROTO_TCP, TCP_SYNCNT, &one, sizeof one);
@@ -292,7 +291,7 @@ int do_interrupted(int argc, char **argv)
     int one = 1;
     union address at, local;
     net_own();
-    deaf(&at);
+    net_deaf(&at);
     int fd = net_bound(AF_INET, SOCK_STREAM, 0, &local);
     setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &one, sizeof one);
     sigaction(SIGALRM, &action, NULL);

@@ -37,6 +37,8 @@ void net_tell(const char *protocol, const union address *local, const union addr
 void net_accepted(int listener, const union address *caller);
 /* Waits until a pending attempt is decided, and completes it with a second call, which is no attempt. */
 const char *net_decided(int fd, const union address *to);
+/* A listener that drops every packet, so that nobody answers. */
+int net_deaf(union address *at);
 /* A network of its own, with a loopback alone. */
 void net_own(void);
 /* One request of io_uring; its errno. */

@@ -5,7 +5,7 @@
 use crate::connect;
 use crate::embed::Embedded;
 use crate::rig::{Act, Rig};
-use crate::watch::{Stream, parsed};
+use crate::watch::{Stream, Watch, parsed};
 use anyhow::{Context as _, Result, ensure};
 use collector_common::Hook;
 use collector_core::{CollectionEvent, EventSink as _, EventSource, JsonLinesSink};
@@ -18,6 +18,8 @@ crate::tests![
     attempts_whose_end_is_unseen_are_told_once_each,
     portable_readers_tell_the_same,
     attempts_that_find_no_slot_are_told_too,
+    attempts_that_another_thread_gives_up_are_told_once_each,
+    portable_readers_tell_those_once_each_too,
 ];
 
 /// What the hooks tell of the actor, but for the one that sees the ends.
@@ -83,4 +85,29 @@ fn attempts_that_find_no_slot_are_told_too(rig: &Rig) -> Result<()> {
     // The one that waits has its outcome from the call.
     ensure!(unseen == PENDING, "the end of {unseen} was not seen");
     Ok(())
+}
+
+/// Each attempt is one `connect`, whether its call fails with something of its own or does not find the socket any more.
+fn given_up_once_each(rig: &Rig, readers: &str) -> Result<()> {
+    let watch = Watch::start(rig, &[&connect::EVENTS[..], &["--readers", readers]].concat())?;
+    let act = rig.act(["given-up"])?;
+    let stream = watch.stop()?;
+    for word in &act.words {
+        let told = stream.lines.iter().filter(|line| {
+            line.0["event"] == "connect" && line.0["connect"]["local"]["port"] == word["port"]
+        });
+        let told: Vec<_> = told.map(|line| &line.0).collect();
+        ensure!(told.len() == 1, "one that was {} is told {} times: {told:?}", word["way"], told.len());
+        ensure!(told[0]["connect"]["result"] != "ok", "{}", told[0]);
+    }
+    ensure!(act.words.len() == 4, "{:?}", act.words);
+    Ok(())
+}
+
+fn attempts_that_another_thread_gives_up_are_told_once_each(rig: &Rig) -> Result<()> {
+    given_up_once_each(rig, "auto")
+}
+
+fn portable_readers_tell_those_once_each_too(rig: &Rig) -> Result<()> {
+    given_up_once_each(rig, "portable")
 }

@@ -18,7 +18,7 @@ const TOLD_MAX: u32 = 4096;
 pub(crate) const CALL_OVER: u64 = 1;
 
 /// Stands for each errno.
-const ANY_ERROR: u64 = u64::MAX;
+pub(crate) const ANY_ERROR: u32 = u32::MAX;
 
 /// Bits of a slot's index.
 const SLOT_BITS: u32 = 10;
@@ -261,6 +261,19 @@ pub(crate) fn end(sk: u64, attempt: &Attempt, returned: u32) {
     }
 }
 
+/// Whether an attempt is still to be told by the exit of its call.
+#[inline(always)]
+pub(crate) fn awaits_exit<R: Reader>(sk: u64) -> bool {
+    if let Some(slot) = slot_had::<R>(sk) {
+        // SAFETY: the slot is a map's value.
+        let claim = unsafe { read_volatile(&raw const (*slot).claim) };
+        // SAFETY: as above.
+        return claim != 0 && unsafe { read_volatile(&raw const (*slot).over) } != claim;
+    }
+    // SAFETY: the entry is read at once.
+    unsafe { CLAIMS.get(&sk) }.is_some_and(|claim| claim.flags & CALL_OVER == 0)
+}
+
 /// Takes the right to tell an attempt; `None` if it is told already, or was never to be claimed.
 #[inline(always)]
 pub(crate) fn claim<R: Reader>(sk: u64) -> Option<Claim> {
@@ -309,8 +322,8 @@ pub(crate) fn remember_compat_failure(sk: u64, cookie: u64, error: u32) {
     if unsafe { read_volatile(hooked) } == 0 {
         return;
     }
-    let error = if error == 0 { ANY_ERROR } else { u64::from(error) };
-    let _ = TOLD.insert(&sk, &[cookie, error], 0);
+    let error = if error == 0 { ANY_ERROR } else { error };
+    let _ = TOLD.insert(&sk, &[cookie, u64::from(error)], 0);
 }
 
 /// Whether this failure of this socket was told before; forgets it. `cookie` is 0 where the kernel has made none.
@@ -332,5 +345,5 @@ pub(crate) fn failure_was_told<R: Reader>(sk: u64, cookie: u64, error: u32) -> b
         let _ = TOLD.remove(&sk);
         told = kept;
     }
-    (told[1] == u64::from(error) || told[1] == ANY_ERROR) && (cookie == 0 || cookie == told[0])
+    (told[1] == u64::from(error) || told[1] == u64::from(ANY_ERROR)) && (cookie == 0 || cookie == told[0])
 }

@@ -1,0 +1,71 @@
+/* Blocking TCP attempts that another thread gives up: it takes them away, or what stands for them. */
+#include "actor.h"
+#include "net.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* Longest that one waits. */
+enum { WAIT_US = 300000, BEFORE_US = 50000 };
+
+static const char *const WAYS[] = {"disconnected", "shut-down", "replaced", "closed"};
+
+struct attempt {
+    int fd;
+    int way;
+};
+
+static void *gives_up(void *argument)
+{
+    struct attempt *attempt = argument;
+    struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+    int other, failed = 0;
+    usleep(BEFORE_US);
+    switch (attempt->way) {
+    case 0:
+        failed = connect(attempt->fd, &nowhere, sizeof nowhere);
+        break;
+    case 1:
+        failed = shutdown(attempt->fd, SHUT_RDWR);
+        break;
+    case 2:
+        other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        failed = dup2(other, attempt->fd) < 0;
+        close(other);
+        break;
+    default:
+        failed = close(attempt->fd);
+    }
+    if (failed)
+        broken(WAYS[attempt->way]);
+    return NULL;
+}
+
+int do_given_up(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    union address at, local;
+    pthread_t other;
+    struct timeval wait = {.tv_usec = WAIT_US};
+    net_own();
+    net_deaf(&at);
+    for (int way = 0; way < (int)(sizeof WAYS / sizeof *WAYS); way++) {
+        struct attempt attempt = {net_bound(AF_INET, SOCK_STREAM, 0, &local), way};
+        if (setsockopt(attempt.fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) < 0)
+            broken("SO_SNDTIMEO");
+        if (pthread_create(&other, NULL, gives_up, &attempt) != 0)
+            broken("pthread_create");
+        if (connect(attempt.fd, &at.any, sizeof at.in) == 0)
+            broken("connect to nobody");
+        pthread_join(other, NULL);
+        dprintf(1, "{\"act\":\"given-up\",\"way\":\"%s\",\"port\":%d}\n", WAYS[way], ntohs(local.in.sin_port));
+        close(attempt.fd);
+    }
+    return 0;
+}
