@@ -239,8 +239,8 @@ impl Collector {
         Ok(())
     }
 
-    /// Runs until a shutdown handle, a signal (SIGINT, SIGTERM, SIGHUP) or the limit of [`Self::stop_after`] stops it, or a sink's reader
-    /// goes away.
+    /// Runs until a shutdown handle, a signal (SIGINT, SIGTERM, SIGHUP) or the limit of [`Self::stop_after`] stops it, or a
+    /// sink's reader goes away.
     ///
     /// # Errors
     /// As [`Self::run_to_report`]; and if every source failed, with what each said.
