@@ -2,7 +2,7 @@
 //! address that one datagram is sent with (`sendmsg4`, `sendmsg6`), and the address that a socket is connected to
 //! (`connect4`, `connect6`) where no system call's exit tells that.
 
-use crate::raw::{Datagram, Number, Reader, Room, is_new_flow, now_ns};
+use crate::raw::{Datagram, Guard, Number, Reader, Room, is_new_flow, now_ns};
 use crate::sock::SOCK_DGRAM;
 use crate::syscall::{Call, Caller};
 use crate::{filter, syscall, task};
@@ -54,8 +54,6 @@ fn tell<R: Reader, const V6: bool>(datagram: &Datagram<'_, V6>, hook: Hook, task
     record.cookie = datagram.cookie();
     record.remote = datagram.remote();
     record.remote_port = datagram.remote_port();
-    let Some(number) = Number::take_preempted::<R>(hook) else { return };
-    record.header.ktime_ns = now_ns();
     task::fill_anywhere::<R, _>(&mut record.task, task, &mut Room::<{ Spans::CRED_WORDS }>::new());
     task::fill_exe_of_any::<R>(&mut record.task, task);
     record.abi = caller.abi;
@@ -65,6 +63,10 @@ fn tell<R: Reader, const V6: bool>(datagram: &Datagram<'_, V6>, hook: Hook, task
         record.flags |= CONNECT_LOCAL;
     }
     record.result = RESULT_UNSEEN;
+    // These programs can be preempted, and the next number must not come into the ring before this one.
+    let Some(_guard) = Guard::enter_preempted(hook, hook) else { return };
+    let Some(number) = Number::take(hook) else { return };
+    record.header.ktime_ns = now_ns();
     number.fill(&mut record.header, RecordKind::Connect, size_of::<ConnectRecord>() as u32);
     number.emit(&record);
 }

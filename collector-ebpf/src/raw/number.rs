@@ -1,6 +1,6 @@
 //! Numbers, and where they end: in a ring, or in a counter of losses.
 
-use super::{Reader, constant};
+use super::constant;
 use aya_ebpf::btf_maps::{ArrayOfMaps, RingBuf};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::{btf_map, map};
@@ -54,8 +54,6 @@ pub(crate) struct Number {
     seq: u64,
     cpu: u32,
     hook: Hook,
-    /// Another task can run the same program on this CPU in between.
-    preempted: bool,
 }
 
 /// A record under construction in the CPU's ring. The verifier sees to it that it ends in `submit`.
@@ -163,20 +161,7 @@ impl Number {
         let seq = unsafe { read_volatile(&raw const (*slot).generated) };
         // SAFETY: as above.
         unsafe { write_volatile(&raw mut (*slot).generated, seq + 1) };
-        Some(Self { slot, seq, cpu, hook, preempted: false })
-    }
-
-    /// The same for a program that can be preempted. Atomics that give a value back are of 5.12; kernels that take
-    /// direct readers have them.
-    #[inline(always)]
-    pub(crate) fn take_preempted<R: Reader>(hook: Hook) -> Option<Self> {
-        if !R::DIRECT {
-            return Self::take(hook);
-        }
-        let (cpu, slot) = slot(hook)?;
-        // SAFETY: the slot belongs to this CPU and this program, which takes its numbers in no other way.
-        let seq = unsafe { fetch_add_one(&raw mut (*slot).generated) };
-        Some(Self { slot, seq, cpu, hook, preempted: true })
+        Some(Self { slot, seq, cpu, hook })
     }
 
     /// Counts the event as lost.
@@ -184,11 +169,6 @@ impl Number {
     pub(crate) fn drop(self, reason: DropReason) {
         // SAFETY: as in `take`; the index is a constant below the array's length.
         let counter = unsafe { (&raw mut (*self.slot).dropped).cast::<u64>().add(reason as usize) };
-        if self.preempted {
-            // SAFETY: as in `take_preempted`.
-            unsafe { fetch_add_one(counter) };
-            return;
-        }
         // SAFETY: as in `take`.
         unsafe { write_volatile(counter, read_volatile(counter) + 1) };
     }
@@ -249,21 +229,7 @@ impl Number {
     }
 }
 
-/// Adds 1 atomically and gives what was there. The compiler knows no atomics for this target.
-///
-/// # Safety
-/// The word is writable and aligned.
-#[inline(always)]
-unsafe fn fetch_add_one(word: *mut u64) -> u64 {
-    let mut value = 1u64;
-    // SAFETY: one instruction (5.12 and newer) that touches the word alone.
-    unsafe {
-        asm!("{value} = atomic_fetch_add((u64 *)({word} + 0), {value})", value = inout(reg) value, word = in(reg) word);
-    }
-    value
-}
-
-/// Adds atomically and gives nothing back, which each kernel can.
+/// Adds atomically and gives nothing back, which each kernel can. The compiler knows no atomics for this target.
 ///
 /// # Safety
 /// The word is writable and aligned.
