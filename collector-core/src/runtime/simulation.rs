@@ -39,6 +39,8 @@ const STEPS: usize = 30;
 const ONCE_FAILED: [u64; 0] = [];
 const WAIT_MAX: Duration = Duration::from_millis(20);
 const SHUTDOWN: Duration = Duration::from_millis(100);
+/// Room for a numbered event, and not for a loss beside it.
+const QUEUE_FEW_BYTES: usize = 1000;
 
 /// One future, polled once.
 fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
@@ -52,6 +54,8 @@ struct Simulation {
     live: Arc<Live>,
     /// The sink can take nothing any more, or what it takes is limited: not all is told.
     is_cut: bool,
+    /// Numbered events that may be delivered.
+    limit: u64,
 }
 
 impl Simulation {
@@ -65,7 +69,7 @@ impl Simulation {
         }
         let limits = StageLimits {
             events_max: 1 + random.usize(..6),
-            bytes_max: QUEUE_BYTES_MIN,
+            bytes_max: [QUEUE_BYTES_MIN, QUEUE_FEW_BYTES][random.usize(..2)],
             threshold: 1 + random.usize(..6),
             wait_max: WAIT_MAX,
             policies,
@@ -108,7 +112,12 @@ impl Simulation {
             audit: None,
             end: Some(end),
         };
-        (Self { random, sources, taken, live, is_cut: limit.is_some() }, batcher, phase, ended)
+        (
+            Self { random, sources, taken, live, is_cut: limit.is_some(), limit: limit.unwrap_or(u64::MAX) },
+            batcher,
+            phase,
+            ended,
+        )
     }
 
     /// One thing happens around the batcher.
@@ -154,6 +163,9 @@ impl Simulation {
             account.pending += waits as u64 + source.died_in_hand();
             account.check().unwrap();
         }
+        let delivered = |(at, source): (usize, &Source)| batcher.books[at].class(source.class).delivered;
+        let delivered: u64 = self.sources.iter().enumerate().map(delivered).sum();
+        assert!(delivered <= self.limit, "{delivered} were delivered, {} may be", self.limit);
     }
 
     /// The run ends: sources stop, queues are emptied, books are closed, and what is left is told.

@@ -141,14 +141,14 @@ impl Stage {
             self.of_priority[waiting.priority] -= 1;
             into.push(waiting.event);
         }
+        if self.queue.is_empty() {
+            // Before what is held, which may need all the room there is, and before what the channel has.
+            into.extend(self.shed.take());
+        }
         if self.has_room(0) {
             self.full_since = None;
         }
         self.retry(now, books);
-        if self.queue.is_empty() && self.held.is_none() {
-            // Whoever asks next reads the channel again: the losses come first.
-            into.extend(self.shed.take());
-        }
     }
 
     fn has_room(&self, bytes: usize) -> bool {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{EventClass, FilesystemEvent, PerformanceEvent, ProcessEvent};
+use crate::event::{EventClass, FilesystemEvent, LossGap, Origin, PerformanceEvent, ProcessEvent};
 use crate::source::SourceCaps;
 use crate::test_events::kernel_event;
 
@@ -24,6 +24,14 @@ fn measurement() -> CollectionEvent {
 
 fn numbered(seq: u64) -> CollectionEvent {
     CollectionEvent::Kernel(Box::new(kernel_event(seq)))
+}
+
+/// One that a source tells.
+fn loss(count: u64) -> CollectionEvent {
+    let gap = LossGap { stream: "s".to_owned(), cpu: 0, first_seq: 0, last_seq: count - 1 };
+    let (class, gap, t) = (EventClass::Process, Some(gap), std::time::SystemTime::UNIX_EPOCH);
+    let reasons = [("ring_full".to_owned(), count)].into();
+    CollectionEvent::Loss(Box::new(LossEvent { class, gap, count, t_first: t, t_last: t, reasons }))
 }
 
 fn dropped(books: &SourceBooks) -> u64 {
@@ -101,6 +109,50 @@ fn bytes_bound_it_as_well_and_an_event_larger_than_all_is_refused() {
     let mut other = Stage::new(stage.limits);
     other.offer(big(1024 * 1024), 0, now, &mut books);
     assert_eq!((other.len(), books.all().dropped_for(DropReason::Oversize)), (0, 1));
+    let besides = big(0).size_hint();
+    other.offer(big(stage.limits.bytes_max - besides), 0, now, &mut books);
+    assert_eq!((other.len(), other.reads()), (1, true), "one that fills all of it has room");
+}
+
+/// All that the next decision goes by.
+fn check_sums(stage: &Stage) {
+    let bytes: usize = stage.queue.iter().map(|waiting| waiting.bytes).sum();
+    let mut of_priority = [0; PRIORITY_LOWEST + 1];
+    stage.queue.iter().for_each(|waiting| of_priority[waiting.priority] += 1);
+    assert_eq!((stage.bytes, stage.of_priority), (bytes, of_priority));
+}
+
+#[test]
+fn its_sums_are_those_of_what_is_in_it() {
+    let policies =
+        BackpressurePolicies::default().with_domains(SourceCaps::FILESYSTEM, BackpressurePolicy::Drop);
+    let (mut stage, mut books) = (stage(3, policies), SourceBooks::default());
+    let (now, mut events) = (Instant::now(), Vec::new());
+    for event in [file(), numbered(1), file(), process(1), process(2), numbered(2), measurement()] {
+        stage.offer(event, 0, now, &mut books);
+        check_sums(&stage);
+    }
+    assert_eq!(dropped(&books), 2, "the files have made room");
+    while !stage.is_empty() {
+        stage.take(1, now, &mut books, &mut events);
+        check_sums(&stage);
+    }
+    assert_eq!(stage.bytes, 0);
+}
+
+#[test]
+fn what_waits_for_ever_makes_no_room_for_a_higher_one() {
+    let mut of_file = kernel_event(1);
+    let origin = Origin { class: EventClass::File, ..of_file.origin.as_ref().clone() };
+    of_file.origin = std::sync::Arc::new(origin);
+    let of_file = CollectionEvent::Kernel(Box::new(of_file));
+    let (mut stage, mut books) = (stage(1, BackpressurePolicies::default()), SourceBooks::default());
+    let start = Instant::now();
+    stage.offer(of_file.clone(), 0, start, &mut books);
+    stage.offer(process(1), 0, start, &mut books);
+    stage.retry(start + WAIT, &mut books);
+    assert_eq!(dropped(&books), 1, "the higher one goes, as its policy says");
+    assert_eq!(taken(&mut stage, &mut books)[0], of_file);
 }
 
 #[test]
@@ -194,6 +246,37 @@ fn coverage_from_a_source_never_waits_and_is_a_violation() {
     stage.offer(CollectionEvent::Coverage(Box::new(coverage)), 0, Instant::now(), &mut books);
     assert!(stage.is_empty());
     assert_eq!(books.all().dropped_for(DropReason::CapabilityViolation), 1);
+}
+
+/// The channel does not wait behind it: what is told of losses has its own place in the bound.
+#[test]
+fn losses_without_room_wait_in_their_place_and_in_the_bound() {
+    let (mut stage, mut books) = (stage(1, BackpressurePolicies::default()), SourceBooks::default());
+    stage.offer(process(1), 0, Instant::now(), &mut books);
+    for count in 1..=3 {
+        stage.offer(loss(count), 0, Instant::now(), &mut books);
+        assert!(stage.reads());
+    }
+    let room = stage.limits.bytes_max - stage.bytes - 3 * LOSS_BYTES;
+    stage.limits.events_max = 9;
+    assert!(stage.has_room(room) && !stage.has_room(room + 1));
+    assert_eq!(taken(&mut stage, &mut books), [process(1), loss(1), loss(2), loss(3)]);
+}
+
+#[test]
+fn an_event_that_needs_all_the_room_follows_the_losses_before_it() {
+    let (mut stage, mut books) = (stage(1, BackpressurePolicies::default()), SourceBooks::default());
+    let start = Instant::now();
+    let name = "n".repeat(stage.limits.bytes_max - process(0).size_hint());
+    let largest = CollectionEvent::Process(ProcessEvent { name, ..ProcessEvent::default() });
+    for event in [process(1), loss(7), largest.clone()] {
+        stage.offer(event, 0, start, &mut books);
+    }
+    let mut events = Vec::new();
+    for _ in 0..2 {
+        stage.take(10, start, &mut books, &mut events);
+    }
+    assert!(events == [process(1), loss(7), largest], "{} events, {} wait", events.len(), stage.len());
 }
 
 #[test]
