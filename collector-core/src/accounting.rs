@@ -72,9 +72,7 @@ impl ClassAccount {
         for (reason, count) in &self.dropped_user {
             *all.entry(reason.clone()).or_default() += count;
         }
-        if self.malformed > 0 {
-            *all.entry("malformed".to_owned()).or_default() += self.malformed;
-        }
+        *all.entry("malformed".to_owned()).or_default() += self.malformed;
         all.retain(|_, count| *count > 0);
         all
     }
@@ -182,6 +180,13 @@ mod tests {
         account.check().unwrap();
         let told: u64 = account.dropped().values().sum();
         assert_eq!(told, 7 + 5 + 2);
+    }
+
+    #[test]
+    fn a_reason_under_which_nothing_was_lost_is_none() {
+        let dropped_kernel = [("ring_full".to_owned(), 0), ("no_ring".to_owned(), 1)].into();
+        let account = ClassAccount { dropped_kernel, ..ClassAccount::default() };
+        assert_eq!(account.dropped(), [("no_ring".to_owned(), 1)].into());
     }
 
     type Change = fn(&mut ClassAccount);

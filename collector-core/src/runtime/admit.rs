@@ -120,3 +120,22 @@ impl Claim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_events::live;
+
+    #[test]
+    fn what_waits_is_part_of_the_limit_and_only_its_last_event_ends_the_run() {
+        let processes = ProcessTable::new(1);
+        let mut admission = Admission::new(std::iter::empty(), processes, Some(10), live());
+        assert_eq!([0, 4, 9].map(|waiting| admission.allowance(waiting)), [10, 6, 1]);
+        assert_eq!(admission.allowance(10), usize::MAX, "what comes now is for the books alone");
+        assert_eq!([9, 10, 11].map(|waiting| admission.is_reached_by(waiting)), [false, true, false]);
+        assert!(!admission.delivered(4));
+        assert_eq!((admission.allowance(2), admission.is_reached_by(6)), (4, true));
+        assert!(admission.delivered(6));
+        assert!(!admission.delivered(0), "it is the last once");
+    }
+}

@@ -206,6 +206,16 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_in_which_all_was_refused_is_empty_and_has_no_time() {
+        let mut batch = Batch::new(2, 10, Duration::ZERO);
+        batch.tail().push(numbered(0));
+        batch.admit(0, 1, Instant::now(), |_| Some(Fate::Internal), &mut Vec::new());
+        assert_eq!((batch.is_empty(), batch.due_at(), batch.has_of(1)), (true, None, false));
+        push(&mut batch, 1, numbered(1), Instant::now());
+        assert_eq!([batch.has_of(0), batch.has_of(1), batch.is_empty()], [false, true, false]);
+    }
+
+    #[test]
     fn it_is_full_at_its_size() {
         let mut batch = Batch::new(1, 2, Duration::ZERO);
         push(&mut batch, 0, event(), Instant::now());

@@ -195,3 +195,33 @@ impl SourceBooks {
         account
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each event has one end: what ended in the source, or was handed over, was not in its hands when it was aborted.
+    #[test]
+    fn leftovers_are_what_neither_ended_in_the_source_nor_was_handed_over() {
+        let account = ClassAccount {
+            decoded: 1000,
+            filtered: 1,
+            internal: 2,
+            merged: 4,
+            pending: 8,
+            dropped_user: [("full".to_owned(), 16)].into(),
+            ..ClassAccount::default()
+        };
+        let account: SourceAccount = [(EventClass::Network, account)].into();
+        let mut books = SourceBooks::default();
+        let tally = books.class_mut(EventClass::Network);
+        tally.count(Fate::Delivered, 32);
+        tally.count(Fate::Internal, 64);
+        tally.count(Fate::Pending, 128);
+        tally.count(Fate::Dropped(DropReason::SinkFailed), 256);
+        let left = 1000 - 511;
+        assert_eq!(books.close(&account, DropReason::Stopped), [(EventClass::Network, left)]);
+        assert_eq!(books.class(EventClass::Network).dropped_for(DropReason::Stopped), left);
+        assert_eq!(books.close(&account, DropReason::Stopped), [], "nothing is left over twice");
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::support::{Behaviour, TestSink, TestSource, collector, config, run};
 use collector_core::CollectionEvent;
-use collector_core::event::{EventClass, LossEvent, LossGap};
+use collector_core::event::{ErrorCode, ErrorEvent, EventClass, LossEvent, LossGap};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +26,63 @@ async fn an_event_that_a_clean_source_swallowed_is_an_imbalance() {
         panic!("{:?}", report.imbalances)
     };
     assert_eq!((imbalance.equation, imbalance.left, imbalance.right), ("4", 6, 5));
+}
+
+/// As a heartbeat finds it, and once more with the books' end.
+#[tokio::test(start_paused = true)]
+async fn an_imbalance_is_told_while_the_run_goes_on_and_before_the_summary() {
+    let source = TestSource::new("swallows", |feed| async move {
+        feed.send(5).await;
+        feed.ledger.decoded.fetch_add(1, SeqCst);
+        feed.stopped().await;
+        Ok(())
+    });
+    let mut collector = collector(config());
+    collector.register(Box::new(source)).unwrap();
+    let (sink, mut recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let handle = collector.handle();
+    let running = tokio::spawn(run(collector));
+    // Behind the coverage and five events.
+    recorded.until_events(7).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let metrics = handle.encode_metrics().unwrap();
+    let counted = r#"collector_error_events_total{code="accounting"} 1"#;
+    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    let health = handle.health();
+    assert!(format!("{health:?}").contains("accounting equation 4"), "{health:?}");
+    handle.shutdown();
+    running.await.unwrap();
+    let [_, _, _, _, _, _, told @ .., CollectionEvent::Summary(_)] = &recorded.events()[..] else {
+        panic!("{:?}", recorded.events())
+    };
+    assert_eq!(told.len(), 2, "{told:?}");
+    for event in told {
+        let CollectionEvent::Error(error) = event else { panic!("{event:?}") };
+        let ErrorEvent { class, code, message, .. } = error.as_ref();
+        assert_eq!((*class, *code), (EventClass::Process, ErrorCode::Accounting));
+        assert!(message.contains("decoded 6"), "{message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_waits_in_a_batch_for_many_heartbeats_is_no_imbalance() {
+    let source = TestSource::new("rare", |feed| async move {
+        feed.send(1).await;
+        feed.stopped().await;
+        Ok(())
+    });
+    let mut collector = collector(config().with_batch_timeout(Duration::from_secs(15)));
+    collector.register(Box::new(source)).unwrap();
+    let (sink, mut recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let handle = collector.shutdown_handle();
+    let running = tokio::spawn(run(collector));
+    recorded.until_events(2).await;
+    handle.shutdown();
+    running.await.unwrap();
+    let events = recorded.events();
+    assert!(!events.iter().any(|event| matches!(event, CollectionEvent::Error(_))), "{events:?}");
 }
 
 #[tokio::test]

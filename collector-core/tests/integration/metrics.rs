@@ -1,8 +1,10 @@
 //! Metrics, as a scrape sees them.
 
 use crate::support::{Behaviour, TestSink, TestSource, collector, config};
-use collector_core::{SourceCaps, SubscriptionOptions};
+use collector_core::event::{ErrorCode, ErrorEvent, EventClass};
+use collector_core::{CollectionEvent, SourceCaps, SubscriptionOptions};
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 /// The value of the one series that begins so.
 fn value<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str, series: &str) -> T {
@@ -80,6 +82,27 @@ async fn what_the_kernel_counted_is_told_by_class_and_reason() {
         );
         assert_eq!(value::<f64>(&text, r#"collector_info{component="monitor"}"#).to_string(), "1");
     }
+}
+
+#[tokio::test]
+async fn a_fault_that_a_source_tells_is_counted() {
+    let source = TestSource::new("finds", |feed| async move {
+        let (class, code, timestamp) = (EventClass::File, ErrorCode::Canary, SystemTime::UNIX_EPOCH);
+        let error = ErrorEvent { class, code, message: "gone".to_owned(), timestamp };
+        feed.other(CollectionEvent::Error(Box::new(error))).await;
+        Ok(())
+    });
+    let mut collector = collector(config());
+    collector.register(Box::new(source.caps(SourceCaps::FILESYSTEM))).unwrap();
+    let (sink, mut recorded) = TestSink::taking();
+    collector.add_sink(sink);
+    let handle = collector.handle();
+    let running = tokio::spawn(collector.run_to_report());
+    recorded.until_events(2).await;
+    let text = handle.encode_metrics().unwrap();
+    assert_eq!(value::<u64>(&text, r#"collector_error_events_total{code="canary"}"#), 1);
+    handle.shutdown();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]

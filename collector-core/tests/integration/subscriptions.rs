@@ -119,3 +119,19 @@ async fn what_a_subscription_got_is_not_told_to_it_as_lost_when_the_sink_fails()
     assert!(numbers.into_iter().eq(0..12));
     assert!(!events.iter().any(is_loss), "the subscription lost nothing");
 }
+
+#[tokio::test]
+async fn a_summary_that_no_sink_took_was_not_told_though_a_subscription_got_it() {
+    let mut collector = collector(config());
+    collector.register(Box::new(TestSource::sends("a", 1))).unwrap();
+    let (sink, mut recorded) = TestSink::new("sink", Behaviour::Fails { from: 1, until: usize::MAX });
+    collector.add_sink(sink);
+    let handle = collector.shutdown_handle();
+    let subscription = tokio::spawn(all(collector.subscribe(options("all", usize::MAX))));
+    let running = tokio::spawn(run(collector));
+    recorded.until_offered(2).await;
+    handle.shutdown();
+    assert!(!running.await.unwrap().summary_told);
+    let (_, _, events) = subscription.await.unwrap();
+    assert!(matches!(events.last(), Some(CollectionEvent::Summary(_))), "{events:?}");
+}
