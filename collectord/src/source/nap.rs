@@ -100,6 +100,9 @@ mod tests {
         let many = [&[BUSY_RECORDS; DENSE_RECORDS / BUSY_RECORDS][..], &[1]].concat();
         let naps: Vec<_> = rests(&many.repeat(5)).into_iter().filter(|rest| *rest != Rest::None).collect();
         assert_eq!(naps, [1, 2, 4, 4, 4].map(Rest::Nap));
+        for (records, ms) in [(DENSE_RECORDS, 4), (DENSE_RECORDS - 1, 16)] {
+            assert_eq!(rests(&[1, 1, 1, 1, records - 1, 1])[5], Rest::Nap(ms));
+        }
         let naps = rests(&[&[1; 4], &many[..], &[1]].concat());
         assert_eq!(naps[3..], [&[8].map(Rest::Nap)[..], &[Rest::None; 4], &[4, 8].map(Rest::Nap)].concat());
         let mut files = Naps::of(Class::File);

@@ -237,7 +237,9 @@ mod tests {
         let mut numbering = numbering();
         // Numbers 0 to 3 were given, three are lost, one is on its way.
         assert_eq!(numbering.reconcile(0, Hook::Exec, (4, FULL), 1), None);
+        assert!(!numbering.is_settled(0, Hook::Exec, 4));
         assert_eq!(numbering.came(0, Hook::Exec, 0, 1, || (4, FULL)), Ok(None));
+        assert!(!numbering.is_settled(0, Hook::Exec, 4), "the loss is not told yet");
         assert!(numbering.reconcile(0, Hook::Exec, (4, FULL), 1).is_some());
     }
 

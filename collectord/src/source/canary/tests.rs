@@ -1,4 +1,6 @@
+use super::super::convert::fixtures;
 use super::*;
+use collector_common::RecordKind;
 
 fn flight(number: u64) -> Flight {
     Flight { number, due: [true; HOOKS.len()], ..Flight::default() }
@@ -62,6 +64,55 @@ fn what_is_gone_is_told_once_a_skipped_run_would_have_shown() {
     assert_eq!(explained, Some(Vec::new()), "a skipped run is no fault of the hook");
 }
 
+/// An open at this time.
+fn open_at(ktime_ns: u64) -> KernelEvent {
+    KernelEvent { ktime_ns, ..fixtures::event(&fixtures::open(b"", b"/canary\0", |_| {})) }
+}
+
+#[test]
+fn what_came_is_counted_for_its_flight_and_each_flight_is_judged_once() {
+    let mut canary = canary(&[Hook::Openat]);
+    let flight_at = |number, begun_ns| Flight { begun_ns, returned_ns: begun_ns + 5, ..flight(number) };
+    let begins = |canary: &Canary, number, at_ns| canary.shared.state().begun = flight_at(number, at_ns);
+    let returns = |canary: &Canary, number, at_ns| canary.shared.state().last = flight_at(number, at_ns);
+    begins(&canary, 1, 100);
+    canary.take(Hook::Openat, &open_at(99));
+    canary.take(Hook::Openat, &open_at(100));
+    assert_eq!(canary.look(1000, |_| 0), None, "it has not returned");
+    returns(&canary, 1, 100);
+    assert_eq!(canary.look(105, |_| 0), None, "not all that happened until then was read");
+    assert_eq!(canary.look(106, |_| 0), Some(Vec::new()), "that it is well is news after a fault");
+    assert_eq!(canary.look(107, |_| 0), None, "it was looked at");
+    begins(&canary, 2, 200);
+    returns(&canary, 2, 200);
+    begins(&canary, 3, 300);
+    canary.take(Hook::Openat, &open_at(200));
+    canary.take(Hook::Openat, &open_at(299));
+    let faults = canary.look(299, |_| 0).expect("it came twice");
+    assert!(faults.len() == 1 && faults[0].contains("2 times"), "{faults:?}");
+    returns(&canary, 3, 300);
+    begins(&canary, 4, 400);
+    canary.take(Hook::Openat, &open_at(400));
+    assert_eq!(canary.look(1000, |_| 0), None, "the next one is on its way back already");
+}
+
+#[test]
+fn of_a_connection_only_the_event_counts_that_its_hook_is_watched_by() {
+    let connect = |kind| fixtures::event(&fixtures::connect(kind, b"", |_| {}));
+    let mut canary = canary(&[Hook::ConnectExit, Hook::TcpEnd]);
+    canary.shared.state().begun = flight(1);
+    let tcp = connect(RecordKind::Connect);
+    canary.take(Hook::ConnectExit, &tcp);
+    assert_eq!(canary.check.came, [0; HOOKS.len()], "TCP tells its own end");
+    canary.take(Hook::TcpEnd, &tcp);
+    canary.take(Hook::TcpEnd, &connect(RecordKind::ConnectResult));
+    assert_eq!(canary.check.came.iter().sum::<u64>(), 1);
+    let KernelBody::Connect(mut unix) = tcp.body.clone() else { panic!("{tcp:?}") };
+    unix.family = AddressFamily::UNIX;
+    canary.take(Hook::ConnectExit, &KernelEvent { body: KernelBody::Connect(unix), ..tcp });
+    assert_eq!(canary.check.came.iter().sum::<u64>(), 2);
+}
+
 #[test]
 fn an_attempt_that_found_no_room_is_no_fault_of_the_hook_of_its_end() {
     let mut canary = canary(&[Hook::TcpEnd]);
@@ -89,5 +140,7 @@ fn it_flies_and_ends() {
     assert_eq!(canary.look(u64::MAX, |_| 0), None, "nobody read its events: they are suspected");
     let faults = canary.look(u64::MAX, |_| 0).expect("nothing was skipped");
     assert!(faults.len() >= HOOKS.len() - 1, "{faults:?}");
+    let shared = Arc::clone(&canary.shared);
     drop(canary);
+    assert_eq!(Arc::strong_count(&shared), 1, "its thread has ended");
 }

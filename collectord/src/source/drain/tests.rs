@@ -158,9 +158,14 @@ fn losses_that_no_event_shows_are_told_while_it_runs_and_the_rest_at_the_stop() 
     let (gap, count, reasons) = gap_of(rx.blocking_recv());
     assert_eq!((gap.stream.as_str(), gap.cpu, gap.first_seq, gap.last_seq, count), ("exec", 0, 0, 4, 5));
     assert_eq!(reasons, [("ring_full".to_owned(), 5)]);
+    counters.set(0, Hook::Exec, 7, 7);
+    let (gap, ..) = gap_of(rx.blocking_recv());
+    assert_eq!((gap.first_seq, gap.last_seq), (5, 6));
     assert!(!counted.drained.load(Ordering::Acquire), "it was not told to stop");
+    let stopped_ns = boot_ns();
     stop.stop();
     let (gap, count, reasons) = gap_of(rx.blocking_recv());
+    assert!(boot_ns() >= stopped_ns + SETTLE_NS, "what is on its way has time to come");
     assert_eq!((gap.stream.as_str(), gap.cpu, gap.first_seq, gap.last_seq, count), ("fork", 1, 0, 2, 3));
     assert_eq!(reasons, [("ring_full".to_owned(), 2), ("unexplained".to_owned(), 1)]);
     let Some(CollectionEvent::Error(fault)) = rx.blocking_recv() else {
@@ -226,6 +231,9 @@ fn other_classes_hand_on_what_happened_before_the_process_class_has_come() {
     let lead = horizon.lead();
     counters.set(0, Hook::Exec, 2, 0);
     assert_eq!(hand_on(&mut files, 100), (false, 0));
+    let (mut idle, ..) = reader(&counters);
+    (idle.class, idle.horizon) = (Class::File, Arc::clone(&processes.horizon));
+    assert_eq!(hand_on(&mut idle, 100), (true, 0), "who holds nothing waits for nobody");
     processes.order.push(15, waiting(0));
     assert_eq!(hand_on(&mut processes, 20), (true, 1));
     assert_eq!(hand_on(&mut files, 100), (false, 2));
