@@ -56,6 +56,8 @@ struct Simulation {
     is_cut: bool,
     /// Numbered events that may be delivered.
     limit: u64,
+    /// How much a source reads in a row.
+    haste: usize,
 }
 
 impl Simulation {
@@ -112,12 +114,9 @@ impl Simulation {
             audit: None,
             end: Some(end),
         };
-        (
-            Self { random, sources, taken, live, is_cut: limit.is_some(), limit: limit.unwrap_or(u64::MAX) },
-            batcher,
-            phase,
-            ended,
-        )
+        let haste = [0, 8][random.usize(..2)];
+        let (is_cut, limit) = (limit.is_some(), limit.unwrap_or(u64::MAX));
+        (Self { random, sources, taken, live, is_cut, limit, haste }, batcher, phase, ended)
     }
 
     /// One thing happens around the batcher.
@@ -126,7 +125,13 @@ impl Simulation {
         let source = &mut self.sources[at];
         match self.random.usize(..12) {
             0..=3 => (0..=self.random.usize(..3)).for_each(|_| source.generate()),
-            4..=6 => source.read(&mut self.random),
+            4..=6 => {
+                source.read(&mut self.random);
+                for _ in 0..self.haste {
+                    source.send();
+                    source.read(&mut self.random);
+                }
+            }
             7 | 8 => source.send(),
             9 => {
                 let millis = [1, 2, 30][self.random.usize(..3)];
