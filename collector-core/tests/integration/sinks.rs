@@ -1,9 +1,11 @@
 //! What the run does when a sink fails, closes or blocks.
 
-use crate::support::{Behaviour, TestSink, TestSource, collector, config, numbered, run};
+use crate::support::{Behaviour, DEADLINE, TestSink, TestSource, collector, config, numbered, run};
+use async_trait::async_trait;
 use collector_core::event::EventClass;
-use collector_core::{CollectionEvent, EndReason, SinkState};
+use collector_core::{CollectionEvent, EndReason, EventSink, SinkError, SinkState};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A source that always has events.
 fn flood() -> TestSource {
@@ -24,6 +26,7 @@ async fn a_closed_sink_ends_the_run_quietly_and_the_books_balance() {
     assert!(!report.summary_told);
     assert_eq!(report.sinks[0].state, SinkState::Closed);
     assert_eq!(report.imbalances, []);
+    assert!(report.sources[0].dropped.is_empty(), "what the reader did not want is left over: {report:?}");
     assert_eq!(report.summary.classes[&EventClass::Process].delivered, recorded.numbered() as u64);
     assert!(!recorded.events().iter().any(|event| matches!(event, CollectionEvent::Summary(_))));
 }
@@ -131,15 +134,15 @@ async fn without_a_sink_every_event_is_counted_as_dropped() {
 #[tokio::test]
 async fn a_sink_that_panics_ends_the_run_with_an_error() {
     struct Panics;
-    #[async_trait::async_trait]
-    impl collector_core::EventSink for Panics {
+    #[async_trait]
+    impl EventSink for Panics {
         fn name(&self) -> &str {
             "panics"
         }
-        async fn write(&mut self, _: &[CollectionEvent]) -> Result<(), collector_core::SinkError> {
+        async fn write(&mut self, _: &[CollectionEvent]) -> Result<(), SinkError> {
             panic!("a bug in a sink")
         }
-        async fn flush(&mut self) -> Result<(), collector_core::SinkError> {
+        async fn flush(&mut self) -> Result<(), SinkError> {
             Ok(())
         }
     }
@@ -148,11 +151,54 @@ async fn a_sink_that_panics_ends_the_run_with_an_error() {
     let mut collector = collector(config());
     collector.register(Box::new(source)).unwrap();
     collector.add_sink(Box::new(Panics));
-    let error = tokio::time::timeout(crate::support::DEADLINE, collector.run()).await.unwrap().unwrap_err();
+    let error = tokio::time::timeout(DEADLINE, collector.run()).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("a sink panicked"), "{error:#}");
     assert_eq!(
         ledger.stops.load(std::sync::atomic::Ordering::SeqCst),
         1,
         "its sources are stopped all the same"
     );
+}
+
+/// Counts events, and tells of them when it is flushed.
+struct Buffered {
+    written: usize,
+    flushed: watch::Sender<usize>,
+}
+
+#[async_trait]
+impl EventSink for Buffered {
+    fn name(&self) -> &str {
+        "buffered"
+    }
+
+    async fn write(&mut self, batch: &[CollectionEvent]) -> Result<(), SinkError> {
+        self.written += batch.len();
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), SinkError> {
+        self.flushed.send_replace(self.written);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_flushed_when_the_stream_pauses() {
+    let source = TestSource::new("pauses", |feed| async move {
+        feed.send(3).await;
+        feed.stopped().await;
+        Ok(())
+    });
+    let mut collector = collector(config());
+    collector.register(Box::new(source)).unwrap();
+    let (flushed, mut until) = watch::channel(0);
+    collector.add_sink(Box::new(Buffered { written: 0, flushed }));
+    let handle = collector.shutdown_handle();
+    let running = tokio::spawn(run(collector));
+    // The coverage stands first.
+    let all = until.wait_for(|flushed| *flushed == 4);
+    tokio::time::timeout(DEADLINE, all).await.expect("it is flushed while the run goes on").unwrap();
+    handle.shutdown();
+    assert_eq!(running.await.unwrap().sources[0].delivered, 3);
 }

@@ -136,6 +136,19 @@ async fn what_waits_in_a_stage_does_not_overtake_a_higher_lanes_channel() {
     assert_eq!([(); 2].map(|()| turn(&mut intake, &mut books).unwrap().0), [0, 1]);
 }
 
+/// At the end nothing may be dropped for want of room any more.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_read_during_a_wait_that_reads_no_more() {
+    let (sender, receiver) = mpsc::channel(100);
+    let (mut intake, mut books, _) = intake(vec![receiver]);
+    for pid in 0..100 {
+        sender.try_send(event(pid)).unwrap();
+    }
+    let stalled = tokio::time::sleep(Duration::from_secs(10));
+    intake.fill_during(&mut books, false, stalled, |_| Poll::Pending).await;
+    assert_eq!((intake.inlets[0].stage.len(), sender.capacity()), (0, 0));
+}
+
 /// While the sinks are busy each source fills a queue of its own.
 #[tokio::test(start_paused = true)]
 async fn a_flood_fills_its_own_queue_and_leaves_another_its_place_and_order() {
