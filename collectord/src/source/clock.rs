@@ -68,6 +68,7 @@ fn added_to_boottime(offsets: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     #[test]
     fn a_time_namespaces_offset_is_understood() {
@@ -78,5 +79,17 @@ mod tests {
         assert_eq!(of("boottime"), None);
         assert_eq!(of("boottime 9223372036854775807 0"), None);
         assert_eq!(added_to_boottime(""), None);
+    }
+
+    #[test]
+    fn the_kernels_time_and_the_offset_are_the_wall_clocks() {
+        let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        // Somebody may set the wall clock.
+        let is_between = |_| {
+            let before = wall().as_nanos();
+            let told = u128::from(boot_ns() + wall_offset_ns());
+            (before..=wall().as_nanos()).contains(&told)
+        };
+        assert!((0..10).any(is_between));
     }
 }

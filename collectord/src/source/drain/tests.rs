@@ -1,6 +1,6 @@
 //! The reader without a kernel: its counters lie in a file in memory, its records in fixtures.
 
-use super::super::convert::fixtures::{Bytes, converter, exit};
+use super::super::convert::fixtures::{Bytes, WALL_OFFSET_NS, converter, exit};
 use super::*;
 use crate::source::horizon::Processes;
 use collector_common::{DROP_REASONS, StreamSlot};
@@ -176,6 +176,18 @@ fn losses_that_no_event_shows_are_told_while_it_runs_and_the_rest_at_the_stop() 
     thread.join().unwrap();
     assert!(counted.drained.load(Ordering::Acquire));
     assert_eq!(counted.sent.load(Ordering::Acquire), 0, "a loss is no event of the books");
+}
+
+#[test]
+fn a_loss_says_which_numbers_how_many_and_between_which_times() {
+    let reasons = vec![("ring_full", 2), ("no_ring", 1)];
+    let (first_seq, last_seq, after_ns, before_ns) = (7, 9, 1_000, 2_000);
+    let gap = Gap { cpu: 1, hook: Hook::Exit, first_seq, last_seq, reasons, after_ns, before_ns };
+    let CollectionEvent::Loss(loss) = loss(Class::Process, &gap, &converter()) else { panic!() };
+    let wall = |ns| SystemTime::UNIX_EPOCH + Duration::from_nanos(WALL_OFFSET_NS + ns);
+    assert_eq!((loss.t_first, loss.t_last, loss.count), (wall(1_000), wall(2_000), 3));
+    assert_eq!(loss.gap.map(|gap| (gap.cpu, gap.first_seq, gap.last_seq)), Some((1, 7, 9)));
+    assert_eq!(loss.reasons.values().sum::<u64>(), 3);
 }
 
 #[test]
