@@ -165,6 +165,7 @@ mod tests {
         for n in 0..lost {
             lose(&mut untold, 0, n * 2);
         }
+        assert_eq!(untold.len(), GAPS_MAX + 1);
         let told = told(&mut untold);
         assert_eq!(told.len(), GAPS_MAX + 1);
         assert_eq!(told.last().unwrap().count, 7);
