@@ -15,6 +15,7 @@ const SOURCES: [&str; 18] = [
     "cases.c",
     "compat.c",
     "connects.c",
+    "edges.c",
     "ends.c",
     "far.c",
     "given_up.c",

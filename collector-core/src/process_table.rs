@@ -281,12 +281,15 @@ impl ProcessTable {
     }
 
     fn fork(&mut self, parent: &ProcessContext, fork: &Fork) {
+        // What was forked has the name of the thread that did it; its parent is the whole process.
         let name = parent.name.detached();
+        let of_process = self.entry(parent.pid, parent.start_ns).map(|entry| entry.name.clone());
+        let parent_name = of_process.unwrap_or_else(|| name.clone());
         let ancestors = self.lineage(parent.pid, fork.child_start_ns);
         if let Some(child) = self.entry(fork.child_pid, fork.child_start_ns) {
             // The child's own events were read first, or it is in the snapshot: they know better what it runs now.
             if child.image.identity.parent_name.is_none() && child.image.ppid == parent.pid {
-                child.image.taken_over(parent.pid, Some(name), ancestors);
+                child.image.taken_over(parent.pid, Some(parent_name), ancestors);
             }
             return;
         }
@@ -296,7 +299,7 @@ impl ProcessTable {
                 Image::new(parent.pid, ProcessIdentity { exe_file: parent.exe, ..ProcessIdentity::default() })
             }
         };
-        image.taken_over(parent.pid, Some(name.clone()), ancestors);
+        image.taken_over(parent.pid, Some(parent_name), ancestors);
         self.insert(fork.child_pid, Entry::new(fork.child_start_ns, name, image));
     }
 
@@ -403,7 +406,8 @@ impl Entry {
 
     /// Brings it up to what the hook saw. What it ran until then is kept, and noted as replaced.
     fn observe(&mut self, process: &ProcessContext, at_ns: u64, executes: bool, replaced: &mut Replaced) {
-        if self.name != process.name {
+        // Other threads have names of their own.
+        if process.tid == process.pid && self.name != process.name {
             self.name = process.name.detached();
         }
         // An exec replaces the file anyway.

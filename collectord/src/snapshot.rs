@@ -3,7 +3,7 @@
 
 use crate::kernel::{KernelObject, Readers, ReadersChoice, Refusal, Running, in_initial_pid_namespace};
 use crate::source::clock::kernels_ns;
-use crate::source::convert::{comm, write_path};
+use crate::source::convert::{comm, is_place, write_path};
 use bytes::BytesMut;
 use collector_core::event::Text;
 use collector_core::process_table::{PROCESS_TABLE_CAPACITY, SnapshotEntry};
@@ -60,7 +60,7 @@ fn entry(running: &Running, buffer: &mut BytesMut) -> SnapshotEntry {
         start_ns: task.start_ns,
         ppid: task.ppid,
         name: Text::from(comm(&task.comm)),
-        exe: running.names.as_ref().map(|names| {
+        exe: running.names.as_ref().filter(|names| is_place(names, running.record.path)).map(|names| {
             write_path(names, buffer);
             Text::new(buffer.split().freeze())
         }),

@@ -229,6 +229,7 @@ static const struct {
     {"exec-failures", 1, do_exec_failures, "DIR   each kind of failure, each told"},
     {"exec-nowhere", 1, do_exec_nowhere, "PATH ARGS..   where nothing is"},
     {"exec32", 1, do_exec32, "PATH ARGS..   by a 32-bit call"},
+    {"placeless", 1, do_placeless, "DIR   files to which no path leads"},
     {"answered", 2, do_answered, "ERRNO PATH   an open, connects and an exec to which a seccomp filter gives that answer"},
     {"double-hook", 2, do_double_hook, "NAME MS   a further program of that name at that tracepoint, so long"},
     {"probe-bpf", 1, do_probe_bpf, "map|attach   whether this task may use BPF here"},

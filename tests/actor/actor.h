@@ -155,6 +155,7 @@ SUBCOMMAND(do_failed_opens);
 SUBCOMMAND(do_failed_execs);
 SUBCOMMAND(do_deep_open);
 SUBCOMMAND(do_nameless);
+SUBCOMMAND(do_placeless);
 SUBCOMMAND(do_open_places);
 SUBCOMMAND(do_open_overlay);
 SUBCOMMAND(do_open_pivoted);

@@ -19,6 +19,7 @@ mod connect_ways;
 mod cost;
 mod derived;
 mod doctor;
+mod edges;
 mod embed;
 mod event;
 mod exec;
@@ -91,6 +92,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("nice", nice::TESTS),
     ("doctor", doctor::TESTS),
     ("cost", cost::TESTS),
+    ("edges", edges::TESTS),
     ("embed", embed::TESTS),
 ];
 

@@ -296,6 +296,19 @@ fn the_parents_name_always_belongs_to_the_ppid_beside_it() {
 }
 
 #[test]
+fn a_parent_is_called_by_its_own_name_and_not_by_that_of_a_thread() {
+    let mut table = ProcessTable::new(10);
+    apply(&mut table, 1, named(10, 1, "server"), exec_of("/bin/server", 5));
+    let thread = ProcessContext { tid: 12, ..named(10, 1, "worker") };
+    apply(&mut table, 2, thread, fork_of(11, 2));
+    let child = |name| ProcessContext { ppid: 10, ..named(11, 2, name) };
+    let before = apply(&mut table, 3, child("worker"), fork_of(13, 3));
+    assert_eq!(parent(&before).as_deref(), Some("server"));
+    let after = apply(&mut table, 4, child("ls"), exec_of("/bin/ls", 6));
+    assert_eq!(parent(&after).as_deref(), Some("server"));
+}
+
+#[test]
 fn a_threads_fork_makes_no_process() {
     let mut table = ProcessTable::new(10);
     let thread = Fork { child_pid: 10, child_tid: 15, child_start_ns: 3, thread: true };

@@ -5,7 +5,7 @@ use crate::kernel::abi_of as abi_of_calls;
 use bytes::{Bytes, BytesMut};
 use collector_common::{
     ABI_AARCH32, ABI_AARCH64, ABI_IA32, ABI_X86_64, ExecRecord, ExitRecord, ForkRecord, Hook, Offsets,
-    PATH_RACED, PATH_TRUNCATED, PathLen, Record, RecordHeader, TaskRecord, missing,
+    PATH_RACED, PATH_TRUNCATED, PATH_UNREACHABLE, PathLen, Record, RecordHeader, TaskRecord, missing,
 };
 use collector_core::event::{
     Abi, CgroupMade, Exec, Exit, Fork, KernelBody, KernelEvent, Missing, MissingReason, Namespaces, Open,
@@ -174,6 +174,10 @@ impl Converter {
                 unseen.push(Missing { field: Cow::Borrowed(field), reason: MissingReason::Raced });
                 return None;
             }
+            if !is_place(names, len) {
+                unseen.push(Missing { field: Cow::Borrowed(field), reason: MissingReason::Unsupported });
+                return None;
+            }
             if len.flags & PATH_TRUNCATED != 0 {
                 truncated.push(Truncated { field: Cow::Borrowed(field), original_len: u64::from(len.total) });
             }
@@ -225,6 +229,15 @@ impl Converter {
         let bytes: Bytes = self.chunk.split().freeze();
         Text::new(bytes)
     }
+}
+
+/// Whether the names are those of a place in a mount namespace. They are not where the walk ended at a name that is its own
+/// parent and no mount's root, unless that is a memfd's: an empty one is a pipe's, and "/" stands for what has no other
+/// (a namespace, a file that was found by its handle), or for the root of a filesystem, which the mount does not reach.
+pub(crate) fn is_place(names: &[u8], len: PathLen) -> bool {
+    let names = names.strip_suffix(b"\0").unwrap_or(names);
+    let top = names.rsplit(|&byte| byte == 0).next().unwrap_or_default();
+    len.flags & PATH_UNREACHABLE == 0 || len.flags & PATH_TRUNCATED != 0 || !matches!(top, b"" | b"/")
 }
 
 /// Names leaf first, each ended by NUL, as an absolute path into an empty buffer. A detached root is named "/" and is left

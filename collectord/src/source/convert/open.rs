@@ -1,9 +1,9 @@
 //! Opens and failed execs.
 
-use super::{Converter, fault, without_nul};
+use super::{Converter, fault, is_place, without_nul};
 use collector_common::{
     ExecFailedRecord, FAILED_ARGV_CUT, OPEN_CREATED, OPEN_DIRECT, OpenRecord, PATH_BYTES_MAX, PATH_RACED,
-    PATH_TRUNCATED, PATH_UNREACHABLE, missing,
+    PATH_TRUNCATED, missing,
 };
 use collector_core::event::{Errno, ExecFailed, Missing, MissingReason, Open, OpenFlags, Truncated};
 use std::borrow::Cow;
@@ -36,7 +36,7 @@ impl Converter {
         if errno == Some(NAME_TOO_LONG) && record.requested_len == PATH_BYTES_MAX {
             cut("open.requested", u64::from(PATH_BYTES_MAX));
         }
-        if file && record.path.flags & PATH_RACED == 0 && !is_nameless(record, path) {
+        if file && record.path.flags & PATH_RACED == 0 && is_place(path, record.path) {
             open.path = Some(self.path(path));
         }
         if !requested.is_empty() {
@@ -45,7 +45,7 @@ impl Converter {
         if file {
             open.dev = Some(record.dev);
             open.ino = Some(record.ino);
-            open.created = Some(record.state & OPEN_CREATED != 0);
+            open.created = Some(record.state & OPEN_CREATED != 0 || flags.is_some_and(makes_nameless));
         }
         open.flags = flags;
         open.mode = flags.filter(|flags| flags.has_mode()).map(|_| record.mode);
@@ -81,9 +81,11 @@ impl Converter {
     }
 }
 
-/// A pipe, a namespace or the like, opened again through /proc: it has no name in any directory.
-fn is_nameless(record: &OpenRecord, path: &[u8]) -> bool {
-    record.path.flags & PATH_UNREACHABLE != 0 && path.iter().all(|&byte| byte == 0)
+/// Whether an open with these flags that came out well has made a file without a name. The kernel marks none of these.
+fn makes_nameless(OpenFlags(flags): OpenFlags) -> bool {
+    const TMPFILE: u64 = 0o20_000_000;
+    const PATH: u64 = 0o10_000_000;
+    flags & (TMPFILE | PATH) == TMPFILE
 }
 
 /// Why an open that came out well has no path, if not because reading it failed.
@@ -98,7 +100,7 @@ fn why_pathless(open: &Open, record: &OpenRecord) -> Option<MissingReason> {
 mod tests {
     use super::super::fixtures::{event, exec_failed, leaf_first, open};
     use super::*;
-    use collector_common::Hook;
+    use collector_common::{Hook, PATH_UNREACHABLE};
     use collector_core::event::{Abi, KernelBody, KernelEvent};
 
     fn open_of(event: &KernelEvent) -> &Open {
@@ -176,10 +178,36 @@ mod tests {
 
     #[test]
     fn a_file_without_a_name_says_so() {
-        let event = event(&open(b"\0", b"/proc/self/fd/4\0", |record| record.path.flags = PATH_UNREACHABLE));
-        assert_eq!((&open_of(&event).path, open_of(&event).ino), (&None, Some(77)));
-        assert_eq!(event.missing[0].field, "open.path");
-        assert_eq!(event.missing[0].reason, MissingReason::Unsupported);
+        // A pipe; a namespace, or a file by its handle; a file outside what a bind mount shows.
+        for names in [&b"\0"[..], b"/\0", b"shadow\0etc\0/\0"] {
+            let event =
+                event(&open(names, b"/proc/self/fd/4\0", |record| record.path.flags = PATH_UNREACHABLE));
+            assert_eq!((&open_of(&event).path, open_of(&event).ino), (&None, Some(77)));
+            assert_eq!(event.missing[0].field, "open.path");
+            assert_eq!(event.missing[0].reason, MissingReason::Unsupported);
+        }
+    }
+
+    #[test]
+    fn a_memfd_that_is_opened_again_has_its_name() {
+        let event = event(&open(b"memfd:x\0", b"/proc/self/fd/4\0", |record| {
+            record.path.flags = PATH_UNREACHABLE;
+        }));
+        assert_eq!(open_of(&event).path, Some(b"/memfd:x"[..].into()));
+        assert!(event.missing.is_empty(), "{event:?}");
+    }
+
+    #[test]
+    fn a_file_without_a_name_that_the_call_made_is_created() {
+        const O_TMPFILE: u64 = 0o20_200_000;
+        const O_PATH: u64 = 0o10_000_000;
+        let created = |flags| {
+            let event = event(&open(b"#7\0tmp\0", b".\0", |record| record.flags = flags));
+            open_of(&event).created
+        };
+        assert_eq!(created(O_TMPFILE | 2), Some(true));
+        // The kernel leaves out what does not go with O_PATH.
+        assert_eq!(created(O_TMPFILE | O_PATH), Some(false));
     }
 
     #[test]

@@ -159,6 +159,15 @@ fn a_path_that_ends_at_a_detached_mount_is_not_cut() {
 }
 
 #[test]
+fn a_path_that_names_no_place_is_left_out_and_said() {
+    let parts = ExecParts { path: leaf_first(&[b"/", b"in", b"x"]), ..ExecParts::sleep() };
+    let event = event(&parts.record(|record| record.path.flags = collector_common::PATH_UNREACHABLE));
+    let exec = exec_of(&event);
+    assert_eq!((&exec.path, exec.ino), (&None, Some(1234)));
+    assert_eq!(missing_names(&event), [("exec.path", MissingReason::Unsupported)]);
+}
+
+#[test]
 fn what_could_not_be_read_is_absent_and_named() {
     let parts = ExecParts { script_path: leaf_first(&[b"s.sh"]), ..ExecParts::sleep() };
     for field in missing::FIELDS {
