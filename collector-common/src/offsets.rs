@@ -140,6 +140,8 @@ offsets! {
     bprm_filename: ["linux_binprm.filename"];
     /// The interpreter's name, or the filename itself.
     bprm_interp: ["linux_binprm.interp"];
+    /// Descriptor of a file that the kernel has opened for its interpreter; 0: none.
+    bprm_execfd: ["linux_binprm.execfd"];
     /// Mount of the file.
     file_mnt: ["file.f_path.mnt"];
     /// Name of the file.
@@ -148,6 +150,8 @@ offsets! {
     file_inode: ["file.f_inode"];
     /// Open flags, the kernel's own among them.
     file_flags: ["file.f_flags"];
+    /// Credentials of who opened the file.
+    file_cred: ["file.f_cred"];
     /// The callback with which a file is closed late.
     file_task_work: ["file.f_task_work", "file.f_rcuhead", "file.f_u.fu_rcuhead"];
     /// Mount of the working directory.

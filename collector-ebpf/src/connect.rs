@@ -38,6 +38,8 @@ const EINTR: u32 = 4;
 const EBADF: u32 = 9;
 const EFAULT: u32 = 14;
 const ENOTSOCK: u32 = 88;
+/// An attempt that was told has failed, and somebody else has taken its errno: this call ends it.
+const ECONNABORTED: u32 = 103;
 const EISCONN: u32 = 106;
 const EALREADY: u32 = 114;
 const EINPROGRESS: u32 = 115;
@@ -161,6 +163,9 @@ fn decide<R: Reader>(
         if returns != 0 && attempts::remember_failure(address, attempt, returns, in_call) {
             returned = returns;
         }
+    } else if error != 0 && record.flags & CONNECT_NONBLOCKING != 0 {
+        // What began it (Fast Open, io_uring) has come back, and a native call can end it.
+        attempts::remember_failure(address, attempt, error, false);
     }
     let record = &*attempt.record;
     if !ok && u32::from(record.abi) == constant!(arch.compat_abi) {
@@ -255,6 +260,12 @@ pub(crate) fn socketcall<R: Reader, E: CallExit>(ctx: &E) -> u32 {
     })
 }
 
+/// Whether a TCP socket refuses to begin an attempt because it has one, or is connected.
+#[inline(always)]
+fn no_attempt(error: u32) -> bool {
+    error == EALREADY || error == EISCONN
+}
+
 #[inline(always)]
 fn returned<R: Reader, E: CallExit>(
     ctx: &E,
@@ -293,8 +304,8 @@ fn returned<R: Reader, E: CallExit>(
         if E::COMPAT {
             // What comes as far as a handshake is told by `begin` and `end`.
             let handshake = error == 0 || error == EINTR || interrupted || error == EINPROGRESS;
-            let no_attempt = error == EALREADY || error == EISCONN;
-            if handshake || no_attempt || attempts::failure_was_told::<R>(sk, cookie, error) {
+            let over = no_attempt(error) || attempts::failure_was_told::<R>(sk, cookie, error);
+            if handshake || over || error == ECONNABORTED {
                 return 0;
             }
         } else if error == EINPROGRESS {
@@ -306,7 +317,9 @@ fn returned<R: Reader, E: CallExit>(
         } else if error == 0 || error == EINTR || interrupted {
             attempts::call_is_over::<R>(sk);
             return 0;
-        } else if error == EALREADY || error == EISCONN || attempts::failure_was_told::<R>(sk, cookie, error)
+        } else if no_attempt(error)
+            || attempts::failure_was_told::<R>(sk, cookie, error)
+            || error == ECONNABORTED
         {
             return 0;
         } else {
@@ -325,7 +338,7 @@ fn returned<R: Reader, E: CallExit>(
     let says = inet && connects && R::u16(sk, constant!(offsets.sock_dport)) != 0;
     let readable = says || scratch.read_user(address, address_len);
     // This takes a connection away.
-    if inet && !says && readable && scratch.family() == AF_UNSPEC {
+    if (inet || error == 0) && !says && readable && scratch.family() == AF_UNSPEC {
         return 0;
     }
     let Some(number) = Number::take(hook) else { return 0 };

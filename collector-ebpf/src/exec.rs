@@ -2,7 +2,7 @@
 //! what the kernel runs; nothing the caller can still change.
 
 use crate::raw::{Kept, Number, Reader, Scratch, constant, now_ns};
-use crate::{filter, log, path, task};
+use crate::{filter, log, open, path, task};
 use aya_ebpf::programs::RawTracePointContext;
 use collector_common::{ARGV_BYTES_MAX, DropReason, ExecRecord, Hook, PATH_RACED, PathLen, missing};
 
@@ -77,7 +77,7 @@ fn fill_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr)
     if scratch.record.script == 0 {
         return;
     }
-    find_script::<R>(scratch, task);
+    find_script::<R>(scratch, bprm, task);
     let address = scratch.found();
     if address == 0 {
         scratch.record.header.missing |= missing::EXEC_SCRIPT;
@@ -108,12 +108,21 @@ fn fill_names<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr) {
     }
 }
 
-/// The script's file. The kernel has let go of it by now, but closes files only on the way back to user mode: it waits
-/// in the task's work list, newest first. The kernel opened it to execute it, before any other such file of this call
-/// (interpreters, the ELF loader, the old program), so it is the last entry with that flag.
+/// The script's file. One that binfmt_misc hands to its interpreter is behind a descriptor. Others the kernel has let go of
+/// by now, but it closes files only on the way back to user mode: the script waits in the task's work list, newest first.
+/// The kernel opened it to execute it, before any other such file of this call (interpreters, the ELF loader), so it is the
+/// last entry with that flag. What the old program ran waits there too, and alone where the script has been closed: it was
+/// opened in an earlier call, and since then the task has had other credentials.
 #[inline(always)]
-fn find_script<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
+fn find_script<R: Reader>(scratch: &mut ExecScratch, bprm: R::Ptr, task: R::Ptr) {
     scratch.set_found(0);
+    // A descriptor of 0 is not told from none.
+    let descriptor = R::u32(bprm, constant!(offsets.bprm_execfd));
+    if descriptor != 0 {
+        scratch.set_found(R::address(open::file_of::<R>(descriptor)));
+        return;
+    }
+    let opener = R::u64(R::ptr(bprm, constant!(offsets.bprm_file)), constant!(offsets.file_cred));
     let mut work = R::u64(task, constant!(offsets.task_works));
     for _ in 0..u64::from(CLOSING_FILES_MAX) {
         if work == 0 {
@@ -125,7 +134,8 @@ fn find_script<R: Reader>(scratch: &mut ExecScratch, task: R::Ptr) {
             // Other callbacks wait in the same list. Only a file's inode is also its name's inode.
             let inode = R::u64(file, constant!(offsets.file_inode));
             let dentry = R::ptr(file, constant!(offsets.file_dentry));
-            if inode != 0 && inode == R::u64(dentry, constant!(offsets.dentry_inode)) {
+            let own = opener == R::u64(file, constant!(offsets.file_cred));
+            if own && inode != 0 && inode == R::u64(dentry, constant!(offsets.dentry_inode)) {
                 scratch.set_found(address);
             }
         }

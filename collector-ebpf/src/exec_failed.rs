@@ -2,7 +2,7 @@
 //! so it failed, and the caller still has the memory in which it named the program and its arguments.
 
 use crate::raw::{CallExit, Emitted, Kept, Number, Reader, Scratch, now_ns, user_u32, user_u64};
-use crate::{filter, log, task};
+use crate::{filter, log, open, task};
 use collector_common::{
     ARGV_BYTES_MAX, DropReason, ExecFailedRecord, FAILED_ARG_BYTES_MAX, FAILED_ARGS_MAX, FAILED_ARGV_CUT,
     Hook, PATH_BYTES_MAX, missing,
@@ -12,7 +12,8 @@ use core::ops::DerefMut;
 #[inline(always)]
 pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
     let result = ctx.result();
-    if result >= 0 || !filter::wanted::<R>() {
+    // Broken off where another thread executes a program at the same time: the call is made again, or never returns.
+    if result >= 0 || open::BROKEN_OFF.contains(&result) || !filter::wanted::<R>() {
         return 0;
     }
     let Some(number) = Number::take(hook) else { return 0 };

@@ -15,7 +15,7 @@ const FMODE_CREATED: u32 = 0x10_0000;
 const CREAT_FLAGS: u64 = 0o1101;
 /// What a call that a signal broke off gives until the signal is dealt with: from ERESTARTSYS to ERESTART_RESTARTBLOCK.
 /// It is made again, or fails with EINTR, which this hook does not see.
-const BROKEN_OFF: core::ops::RangeInclusive<i64> = -516..=-512;
+pub(crate) const BROKEN_OFF: core::ops::RangeInclusive<i64> = -516..=-512;
 
 #[inline(always)]
 pub(crate) fn record<R: Reader, E: CallExit>(ctx: &E, hook: Hook) -> u32 {
