@@ -8,7 +8,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 19] = [
     "actor.c",
     "answers.c",
     "calls32.c",

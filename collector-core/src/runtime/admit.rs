@@ -138,4 +138,38 @@ mod tests {
         assert!(admission.delivered(6));
         assert!(!admission.delivered(0), "it is the last once");
     }
+
+    /// Says that each process has ended.
+    #[derive(Debug)]
+    struct AllGone;
+
+    impl HostLookup for AllGone {
+        fn user_name(&mut self, _: u32) -> Option<Text> {
+            None
+        }
+
+        fn cgroup(&mut self, _: u64) -> Option<Arc<Cgroup>> {
+            None
+        }
+
+        fn has_ended(&mut self, _: u32) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_loss_of_the_process_class_alone_makes_it_look_who_is_gone() {
+        for (class, live_after) in [(EventClass::File, 1), (EventClass::Process, 0)] {
+            let processes = ProcessTable::new(10).with_host(Box::new(AllGone));
+            let claims = [("kernel", SourceCaps::all())];
+            let mut admission = Admission::new(claims.into_iter(), processes, None, live());
+            let now = Instant::now();
+            let mut exec = || CollectionEvent::Kernel(Box::new(kernel_event(0)));
+            assert_eq!(admission.judge(0, &mut exec(), now), None);
+            assert_eq!(admission.judge(0, &mut loss(class), now), None);
+            assert_eq!(admission.processes().live().count(), 1, "not before the next event");
+            assert_eq!(admission.judge(0, &mut exec(), now), None);
+            assert_eq!(admission.processes().live().count(), live_after);
+        }
+    }
 }

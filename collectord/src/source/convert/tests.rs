@@ -154,14 +154,14 @@ fn paths_that_were_renamed_at_each_look_are_left_out_and_named() {
 
 #[test]
 fn a_path_that_ends_at_a_detached_mount_is_not_cut() {
-    let record = ExecParts::sleep().record(|record| record.path.flags = collector_common::PATH_UNREACHABLE);
+    let record = ExecParts::sleep().record(|record| record.path.flags = PATH_UNREACHABLE);
     assert_eq!(truncated_names(&event(&record)), []);
 }
 
 #[test]
 fn a_path_that_names_no_place_is_left_out_and_said() {
     let parts = ExecParts { path: leaf_first(&[b"/", b"in", b"x"]), ..ExecParts::sleep() };
-    let event = event(&parts.record(|record| record.path.flags = collector_common::PATH_UNREACHABLE));
+    let event = event(&parts.record(|record| record.path.flags = PATH_UNREACHABLE));
     let exec = exec_of(&event);
     assert_eq!((&exec.path, exec.ino), (&None, Some(1234)));
     assert_eq!(missing_names(&event), [("exec.path", MissingReason::Unsupported)]);
