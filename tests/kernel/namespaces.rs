@@ -21,7 +21,10 @@ fn watched(rig: &Rig, change: &[&str]) -> Result<Vec<Value>> {
     let watch = ["watch", "--format", "json", "--canary", "100ms", "--duration", "4s"];
     let mut process =
         Process::start(&mut rig.actor_command(change.iter().copied().chain([&*daemon]).chain(watch)), None)?;
-    let lines = process.rest(limits::act())?;
+    let mut lines: Vec<_> = process.line(limits::act())?.into_iter().collect();
+    // It watches, or says what was refused.
+    rig.act(["forks", "1"])?;
+    lines.extend(process.rest(limits::act())?);
     let code = process.wait(limits::act())?.code();
     let lines = lines.iter().map(|line| serde_json::from_slice(line).context("a line is JSON"));
     let lines: Vec<Value> = lines.collect::<Result<_>>()?;

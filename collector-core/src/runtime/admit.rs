@@ -124,7 +124,10 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_events::live;
+    use crate::event::{Cgroup, Exec, KernelBody, KernelEvent, LossEvent, Text};
+    use crate::process_table::HostLookup;
+    use crate::test_events::{kernel_event, live, process};
+    use std::time::SystemTime;
 
     #[test]
     fn what_waits_is_part_of_the_limit_and_only_its_last_event_ends_the_run() {
@@ -157,18 +160,32 @@ mod tests {
         }
     }
 
+    fn exec(pid: u32) -> CollectionEvent {
+        let event = KernelEvent {
+            process: process(pid, 1),
+            body: KernelBody::Exec(Exec::default()),
+            ..kernel_event(0)
+        };
+        CollectionEvent::Kernel(Box::new(event))
+    }
+
+    fn loss(class: EventClass) -> CollectionEvent {
+        let (t_first, t_last) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
+        let reasons = [("ring_full".to_owned(), 1)].into();
+        CollectionEvent::Loss(Box::new(LossEvent { class, gap: None, count: 1, t_first, t_last, reasons }))
+    }
+
     #[test]
     fn a_loss_of_the_process_class_alone_makes_it_look_who_is_gone() {
-        for (class, live_after) in [(EventClass::File, 1), (EventClass::Process, 0)] {
+        for (class, live_after) in [(EventClass::File, 2), (EventClass::Process, 1)] {
             let processes = ProcessTable::new(10).with_host(Box::new(AllGone));
-            let claims = [("kernel", SourceCaps::all())];
-            let mut admission = Admission::new(claims.into_iter(), processes, None, live());
+            let mut admission =
+                Admission::new([("kernel", SourceCaps::all())].into_iter(), processes, None, live());
             let now = Instant::now();
-            let mut exec = || CollectionEvent::Kernel(Box::new(kernel_event(0)));
-            assert_eq!(admission.judge(0, &mut exec(), now), None);
+            assert_eq!(admission.judge(0, &mut exec(100), now), None);
             assert_eq!(admission.judge(0, &mut loss(class), now), None);
             assert_eq!(admission.processes().live().count(), 1, "not before the next event");
-            assert_eq!(admission.judge(0, &mut exec(), now), None);
+            assert_eq!(admission.judge(0, &mut exec(101), now), None);
             assert_eq!(admission.processes().live().count(), live_after);
         }
     }
