@@ -35,6 +35,8 @@ const HEARTBEAT_NS: u64 = 1_000_000_000;
 const WALL_CLOCK_NS: u64 = 10_000_000_000;
 /// How long programs that were running when their hook was detached may take to finish.
 const SETTLE_NS: u64 = 100_000_000;
+/// How long a reader that ends waits for that of the process class, which ends too.
+const LAST_WAIT_NS: u64 = 1_000_000_000;
 
 /// What the reader counted; written by its thread only.
 #[derive(Debug, Default)]
@@ -188,16 +190,18 @@ impl Reader {
         runtime: &Handle,
     ) -> Result<(), QueueClosed> {
         let mut batch = Vec::new();
-        let deadline_ns = boot_ns() + SETTLE_NS;
+        let begun_ns = boot_ns();
         loop {
             let now_ns = boot_ns();
             let (read, complete_ns) = self.read_turn(now_ns);
             self.reconcile();
-            if !self.hand_on(complete_ns, &mut batch, queue, runtime)? {
+            let mut all = self.hand_on(complete_ns, &mut batch, queue, runtime)?;
+            if !all {
                 self.horizon.wait(complete_ns);
-                self.hand_on(complete_ns, &mut batch, queue, runtime)?;
+                all = self.hand_on(complete_ns, &mut batch, queue, runtime)?;
             }
-            if read == 0 && (self.is_settled() || now_ns >= deadline_ns) {
+            let settled = self.is_settled() || now_ns >= begun_ns + SETTLE_NS;
+            if read == 0 && settled && (all || now_ns >= begun_ns + LAST_WAIT_NS) {
                 break;
             }
             if read == 0 {

@@ -252,3 +252,28 @@ fn other_classes_hand_on_what_happened_before_the_process_class_has_come() {
     drop(lead);
     assert_eq!(hand_on(&mut files, 100), (true, 1), "nobody leads any more");
 }
+
+#[test]
+fn what_it_holds_at_the_stop_follows_what_the_process_class_still_hands_on() {
+    let (counters, runtime) = (Counters::new(), runtime());
+    let (processes, ..) = reader(&counters);
+    let (mut files, _, stop) = reader(&counters);
+    (files.class, files.horizon) = (Class::File, Arc::clone(&processes.horizon));
+    files.order.push(10, waiting(10));
+    counters.set(0, Hook::Exec, 1, 0);
+    let (tx, mut rx) = mpsc::channel(9);
+    let (of_processes, handle) = (tx.clone(), runtime.handle().clone());
+    let lead = processes.horizon.lead();
+    stop.stop();
+    let thread = std::thread::spawn(move || files.run(&tx, &handle));
+    // Longer than programs may run, and than one look may take.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(processes.send(&mut vec![waiting(0)], &of_processes, runtime.handle()).is_ok());
+    drop(lead);
+    thread.join().unwrap();
+    let seqs = std::iter::from_fn(|| rx.try_recv().ok()).filter_map(|event| match event {
+        CollectionEvent::Kernel(event) => Some(event.seq),
+        _ => None,
+    });
+    assert_eq!(seqs.collect::<Vec<_>>(), [0, 10]);
+}
