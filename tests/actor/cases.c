@@ -81,12 +81,15 @@ int do_pidns_connect(int argc, char **argv)
 
 static char raced[PATH_MAX];
 static int racing = 1;
+static unsigned long changes;
 
 static void *racer(void *nothing)
 {
     volatile char *last = raced + strlen(raced) - 1;
-    while (__atomic_load_n(&racing, __ATOMIC_RELAXED))
+    while (__atomic_load_n(&racing, __ATOMIC_RELAXED)) {
         *last ^= 'a' ^ 'b';
+        __atomic_fetch_add(&changes, 1, __ATOMIC_RELAXED);
+    }
     return nothing;
 }
 
@@ -107,6 +110,10 @@ int do_raced_opens(int argc, char **argv)
     if (pthread_create(&thread, NULL, racer, NULL) != 0)
         broken("pthread_create");
     for (long i = 0; i < times; i++) {
+        /* Where the CPUs have other work, the thread may not run at all meanwhile. */
+        unsigned long before = __atomic_load_n(&changes, __ATOMIC_RELAXED);
+        while (i % 10 == 0 && __atomic_load_n(&changes, __ATOMIC_RELAXED) == before)
+            sched_yield();
         int fd = (int)syscall(SYS_openat, AT_FDCWD, raced, O_RDONLY);
         if (fd < 0 || fstat(fd, &file) < 0)
             broken(raced);
