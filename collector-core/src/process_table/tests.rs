@@ -25,6 +25,17 @@ fn exit() -> KernelBody {
     KernelBody::Exit(Exit { status: 0, duration_ns: 0 })
 }
 
+fn decided() -> KernelBody {
+    KernelBody::ConnectResult(ConnectResult {
+        socket_cookie: 1,
+        local: None,
+        remote: None,
+        result: Some(ConnectOutcome::Ok),
+        errno: None,
+        latency_ns: None,
+    })
+}
+
 fn named(pid: u32, start_ns: u64, name: &str) -> ProcessContext {
     ProcessContext { name: name.into(), ..process(pid, start_ns) }
 }
@@ -247,17 +258,9 @@ fn a_connection_that_is_decided_later_changes_nothing_that_is_known_by_then() {
     let mut table = ProcessTable::new(10);
     apply(&mut table, 1, named(10, 1, "a"), exec_of("/bin/a", 1));
     apply(&mut table, 2, named(10, 1, "b"), exec_of("/bin/b", 2));
-    let result = ConnectResult {
-        socket_cookie: 1,
-        local: None,
-        remote: None,
-        result: Some(ConnectOutcome::Ok),
-        errno: None,
-        latency_ns: None,
-    };
     let asked = ProcessContext { exe: Some((8, 1)), ..named(10, 1, "a") };
-    let decided = apply(&mut table, 3, asked, KernelBody::ConnectResult(result));
-    assert_eq!(exe(&decided).as_deref(), Some("/bin/a"), "that is what ran when it asked");
+    let late = apply(&mut table, 3, asked, decided());
+    assert_eq!(exe(&late).as_deref(), Some("/bin/a"), "that is what ran when it asked");
     let child = ProcessContext { ppid: 10, ..named(12, 5, "c") };
     assert_eq!(parent(&apply(&mut table, 5, child, exec_of("/bin/c", 3))).as_deref(), Some("b"));
     let after = apply(&mut table, 6, named(10, 1, "b"), exit());

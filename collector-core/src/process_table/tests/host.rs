@@ -152,16 +152,8 @@ fn an_event_that_is_read_late_names_the_users_and_the_cgroup_of_its_hook() {
     apply(&mut table, 4, moved.clone(), exec_of("/bin/b", 2));
     let before = apply(&mut table, 2, root, KernelBody::Open(Default::default()));
     assert_eq!(names(&before), (some("user0"), some("user0"), some("/a")));
-    let result = ConnectResult {
-        socket_cookie: 1,
-        local: None,
-        remote: None,
-        result: Some(ConnectOutcome::Ok),
-        errno: None,
-        latency_ns: None,
-    };
-    let decided = apply(&mut table, 5, daemon, KernelBody::ConnectResult(result));
-    assert_eq!(names(&decided), (some("user5"), some("user6"), some("/a")));
+    let late = apply(&mut table, 5, daemon, decided());
+    assert_eq!(names(&late), (some("user5"), some("user6"), some("/a")));
     let now = apply(&mut table, 6, ProcessContext { exe: Some((8, 2)), ..moved }, exit());
     assert_eq!(names(&now), (some("user5"), some("user6"), some("/b")));
 }

@@ -68,17 +68,6 @@ fn what_a_process_runs_again_is_kept_once() {
     assert!(table.replaced.is_empty());
 }
 
-fn decided() -> KernelBody {
-    KernelBody::ConnectResult(ConnectResult {
-        socket_cookie: 1,
-        local: None,
-        remote: None,
-        result: Some(ConnectOutcome::Ok),
-        errno: None,
-        latency_ns: None,
-    })
-}
-
 #[test]
 fn an_event_that_is_read_late_names_the_parent_whose_pid_it_has() {
     let mut table = ProcessTable::new(10);
