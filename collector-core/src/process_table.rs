@@ -159,9 +159,7 @@ impl ProcessTable {
     pub fn apply(&mut self, event: &mut KernelEvent) {
         self.newest_ktime_ns = self.newest_ktime_ns.max(event.ktime_ns);
         let oldest_kept_ns = self.newest_ktime_ns.saturating_sub(EXITED_KEPT_NS);
-        if self.is_to_look_for_gone() {
-            self.end_gone();
-        }
+        self.end_gone();
         self.expire(oldest_kept_ns);
         if let KernelBody::CgroupMade(made) = &event.body {
             // Nothing runs in it yet.
@@ -183,8 +181,7 @@ impl ProcessTable {
             }
             // It can have ended and be forgotten since: no exit would ever end an entry.
             None if late || (!drives && at_ns < oldest_kept_ns) => {
-                let unknown = ProcessIdentity { exe_file: process.exe, ..ProcessIdentity::default() };
-                Some(self.identity_then(Image::new(0, unknown), process))
+                Some(self.unknown(process).identity_now(process, self.host.as_deref_mut()))
             }
             // Nearly every event: one look into the table.
             Some(entry) if !executes && entry.image.ppid == process.ppid => {
@@ -215,53 +212,46 @@ impl ProcessTable {
 
     /// Brings the process's entry up to what the hook saw, or makes one.
     fn observe(&mut self, process: &ProcessContext, at_ns: u64, executes: bool) {
-        let known = match entry_in(&mut self.by_pid, process.pid, process.start_ns) {
-            Some(entry) => {
-                entry.observe(process, at_ns, executes, &mut self.replaced);
-                if entry.image.ppid == process.ppid {
-                    return;
-                }
-                true
+        if let Some(entry) = entry_in(&mut self.by_pid, process.pid, process.start_ns) {
+            entry.observe(process, at_ns, executes, &mut self.replaced);
+            if entry.image.ppid == process.ppid {
+                return;
             }
-            None => false,
-        };
-        if !known && self.has_no_room() {
+            // Its parent ended and another one took it over.
+            let (parent_name, ancestors) = self.above(process);
+            if let Some(entry) = self.entry(process.pid, process.start_ns) {
+                entry.image.taken_over(process.ppid, parent_name, ancestors);
+            }
+        } else if self.has_no_room() {
             // It comes here with each of its events: no entry is made that would be thrown away.
             self.stats.refused += 1;
             self.exits_were_lost();
-            return;
-        }
-        let parent_name = self.parent_name(process.ppid, process.start_ns);
-        let ancestors = self.lineage(process.ppid, process.start_ns);
-        if !known {
-            let identity = ProcessIdentity {
-                exe_file: process.exe,
-                parent_name,
-                ancestors,
-                ..ProcessIdentity::default()
-            };
-            let image = Image::new(process.ppid, identity);
+        } else {
+            let image = self.unknown(process);
             self.insert(process.pid, Entry::new(process.start_ns, process.name.detached(), image));
-        } else if let Some(entry) = self.entry(process.pid, process.start_ns) {
-            // Its parent ended and another one took it over.
-            entry.image.taken_over(process.ppid, parent_name, ancestors);
         }
+    }
+
+    /// What a process runs of which no entry tells more.
+    fn unknown(&mut self, process: &ProcessContext) -> Image {
+        let (parent_name, ancestors) = self.above(process);
+        let exe_file = process.exe;
+        let identity = ProcessIdentity { exe_file, parent_name, ancestors, ..ProcessIdentity::default() };
+        Image::new(process.ppid, identity)
     }
 
     /// What is told to an event that is read when its process runs something else by now, or has another parent, other
     /// users or another cgroup. Nothing of it is kept.
     fn identity_then(&mut self, mut then: Image, process: &ProcessContext) -> Arc<ProcessIdentity> {
         if then.ppid != process.ppid {
-            let parent_name = self.parent_name(process.ppid, process.start_ns);
-            let ancestors = self.lineage(process.ppid, process.start_ns);
+            let (parent_name, ancestors) = self.above(process);
             then.taken_over(process.ppid, parent_name, ancestors);
         }
         then.identity_now(process, self.host.as_deref_mut())
     }
 
     fn exec(&mut self, process: &ProcessContext, at_ns: u64, exec: &Exec) {
-        let parent_name = self.parent_name(process.ppid, process.start_ns);
-        let ancestors = self.lineage(process.ppid, process.start_ns);
+        let (parent_name, ancestors) = self.above(process);
         let Some(entry) = entry_in(&mut self.by_pid, process.pid, process.start_ns) else { return };
         let file = exec.dev.zip(exec.ino).or(process.exe);
         entry.keep_image(process.pid, at_ns, file, &mut self.replaced);
@@ -283,8 +273,13 @@ impl ProcessTable {
     fn fork(&mut self, parent: &ProcessContext, fork: &Fork) {
         // What was forked has the name of the thread that did it; its parent is the whole process.
         let name = parent.name.detached();
-        let of_process = self.entry(parent.pid, parent.start_ns).map(|entry| entry.name.clone());
-        let parent_name = of_process.unwrap_or_else(|| name.clone());
+        let (parent_name, mut image) = match self.entry(parent.pid, parent.start_ns) {
+            Some(entry) => (entry.name.clone(), entry.image.clone()),
+            None => {
+                let identity = ProcessIdentity { exe_file: parent.exe, ..ProcessIdentity::default() };
+                (name.clone(), Image::new(parent.pid, identity))
+            }
+        };
         let ancestors = self.lineage(parent.pid, fork.child_start_ns);
         if let Some(child) = self.entry(fork.child_pid, fork.child_start_ns) {
             // The child's own events were read first, or it is in the snapshot: they know better what it runs now.
@@ -293,12 +288,6 @@ impl ProcessTable {
             }
             return;
         }
-        let mut image = match self.entry(parent.pid, parent.start_ns) {
-            Some(entry) => entry.image.clone(),
-            None => {
-                Image::new(parent.pid, ProcessIdentity { exe_file: parent.exe, ..ProcessIdentity::default() })
-            }
-        };
         image.taken_over(parent.pid, Some(parent_name), ancestors);
         self.insert(fork.child_pid, Entry::new(fork.child_start_ns, name, image));
     }

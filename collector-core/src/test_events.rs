@@ -1,9 +1,12 @@
 //! Events for unit tests.
 
 use crate::config::CollectorConfig;
-use crate::event::{EventClass, Exit, KernelBody, KernelEvent, Namespaces, Origin, ProcessContext, Text};
+use crate::event::{
+    Cgroup, EventClass, Exit, KernelBody, KernelEvent, Namespaces, Origin, ProcessContext, Text,
+};
+use crate::process_table::HostLookup;
 use crate::runtime::Live;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 /// An exit with this number, of the same process each time.
@@ -56,4 +59,24 @@ pub(crate) fn process(pid: u32, start_ns: u64) -> ProcessContext {
 pub(crate) fn live() -> Arc<Live> {
     let (config, none) = (CollectorConfig::new(), watch::Sender::new(None));
     Arc::new(Live::new(&config, std::iter::empty(), std::iter::empty(), 1024, none))
+}
+
+/// A host on which these have ended, and how often it was asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ended(pub(crate) Arc<Mutex<(Vec<u32>, usize)>>);
+
+impl HostLookup for Ended {
+    fn user_name(&mut self, _: u32) -> Option<Text> {
+        None
+    }
+
+    fn cgroup(&mut self, _: u64) -> Option<Arc<Cgroup>> {
+        None
+    }
+
+    fn has_ended(&mut self, pid: u32) -> bool {
+        let (ended, asked) = &mut *self.0.lock().unwrap();
+        *asked += 1;
+        ended.contains(&pid)
+    }
 }

@@ -3,6 +3,7 @@
 #include "net.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include <unistd.h>
 
 /* Longest that one waits. */
-enum { WAIT_US = 300000, BEFORE_US = 50000 };
+enum { WAIT_US = 300000, LOOK_US = 1000 };
 
 static const char *const WAYS[] = {"disconnected", "shut-down", "replaced", "closed"};
 
@@ -25,7 +26,11 @@ static void *gives_up(void *argument)
     struct attempt *attempt = argument;
     struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
     int other, failed = 0;
-    usleep(BEFORE_US);
+    /* Not before the attempt is under way. */
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    while (getsockopt(attempt->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_state != TCP_SYN_SENT)
+        usleep(LOOK_US);
     switch (attempt->way) {
     case 0:
         failed = connect(attempt->fd, &nowhere, sizeof nowhere);

@@ -161,10 +161,10 @@ fn the_version_is_printed(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-fn sigterm_ends_like_sigint(rig: &Rig) -> Result<()> {
+fn ends_like_sigint(rig: &Rig, signal: Signal) -> Result<()> {
     let watch = Watch::start(rig, &[])?;
     let act = rig.act_os(&[&"spawn", &"3", &rig.actor(), &"exit", &"0"])?;
-    watch.process.signal(Signal::SIGTERM)?;
+    watch.process.signal(signal)?;
     let stream = watch.end(limits::stop())?;
     for child in act.children()? {
         stream.exit_of(&child)?;
@@ -172,15 +172,12 @@ fn sigterm_ends_like_sigint(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
+fn sigterm_ends_like_sigint(rig: &Rig) -> Result<()> {
+    ends_like_sigint(rig, Signal::SIGTERM)
+}
+
 fn a_terminal_that_goes_away_ends_it_like_sigint(rig: &Rig) -> Result<()> {
-    let watch = Watch::start(rig, &[])?;
-    let act = rig.act_os(&[&"spawn", &"3", &rig.actor(), &"exit", &"0"])?;
-    watch.process.signal(Signal::SIGHUP)?;
-    let stream = watch.end(limits::stop())?;
-    for child in act.children()? {
-        stream.exit_of(&child)?;
-    }
-    Ok(())
+    ends_like_sigint(rig, Signal::SIGHUP)
 }
 
 fn a_closed_stdout_is_a_quiet_exit_0(rig: &Rig) -> Result<()> {

@@ -6,16 +6,18 @@
 
 use super::by_pid::ByPid;
 use super::{Entry, ProcessTable, SNAPSHOT_START_TOLERANCE_NS};
-use crate::event::{Ancestor, Text};
+use crate::event::{Ancestor, ProcessContext, Text};
 use std::sync::Arc;
 
 /// Ancestors that are named at most.
 pub const ANCESTRY_MAX: usize = 16;
 
 impl ProcessTable {
-    /// The comm of the parent of a process that started then.
-    pub(super) fn parent_name(&mut self, ppid: u32, child_start_ns: u64) -> Option<Text> {
-        Some(parent_in(&mut self.by_pid, ppid, child_start_ns)?.name.clone())
+    /// The comm of a process's parent, and its ancestors.
+    pub(super) fn above(&mut self, process: &ProcessContext) -> (Option<Text>, Vec<Arc<Ancestor>>) {
+        let parent = parent_in(&mut self.by_pid, process.ppid, process.start_ns);
+        let name = parent.map(|parent| parent.name.clone());
+        (name, self.lineage(process.ppid, process.start_ns))
     }
 
     /// The ancestors of a process with this parent, nearest first.

@@ -19,13 +19,12 @@ impl ProcessTable {
         self.gone.suspected = true;
     }
 
-    /// Whether it is time to look for processes that have ended without a word.
-    pub(super) fn is_to_look_for_gone(&self) -> bool {
-        self.gone.suspected && self.newest_ktime_ns >= self.gone.next_look_ns
-    }
-
-    /// Ends what has ended. It stays as long as if its exit had come now.
+    /// Ends what has ended without a word, where that is suspected and it is time. It stays as long as if its exit had come
+    /// now.
     pub(super) fn end_gone(&mut self) {
+        if !self.gone.suspected || self.newest_ktime_ns < self.gone.next_look_ns {
+            return;
+        }
         self.gone = Gone { suspected: false, next_look_ns: self.newest_ktime_ns.saturating_add(LOOKS_NS) };
         let Some(host) = &mut self.host else { return };
         for (&pid, entries) in &mut self.by_pid {

@@ -124,9 +124,8 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Cgroup, Exec, KernelBody, KernelEvent, LossEvent, Text};
-    use crate::process_table::HostLookup;
-    use crate::test_events::{kernel_event, live, process};
+    use crate::event::{Exec, KernelBody, KernelEvent, LossEvent};
+    use crate::test_events::{Ended, kernel_event, live, process};
     use std::time::SystemTime;
 
     #[test]
@@ -140,24 +139,6 @@ mod tests {
         assert_eq!((admission.allowance(2), admission.is_reached_by(6)), (4, true));
         assert!(admission.delivered(6));
         assert!(!admission.delivered(0), "it is the last once");
-    }
-
-    /// Says that each process has ended.
-    #[derive(Debug)]
-    struct AllGone;
-
-    impl HostLookup for AllGone {
-        fn user_name(&mut self, _: u32) -> Option<Text> {
-            None
-        }
-
-        fn cgroup(&mut self, _: u64) -> Option<Arc<Cgroup>> {
-            None
-        }
-
-        fn has_ended(&mut self, _: u32) -> bool {
-            true
-        }
     }
 
     fn exec(pid: u32) -> CollectionEvent {
@@ -178,7 +159,9 @@ mod tests {
     #[test]
     fn a_loss_of_the_process_class_alone_makes_it_look_who_is_gone() {
         for (class, live_after) in [(EventClass::File, 2), (EventClass::Process, 1)] {
-            let processes = ProcessTable::new(10).with_host(Box::new(AllGone));
+            let ended = Ended::default();
+            ended.0.lock().unwrap().0.push(100);
+            let processes = ProcessTable::new(10).with_host(Box::new(ended));
             let mut admission =
                 Admission::new([("kernel", SourceCaps::all())].into_iter(), processes, None, live());
             let now = Instant::now();

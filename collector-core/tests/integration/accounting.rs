@@ -45,6 +45,7 @@ async fn an_imbalance_is_told_while_the_run_goes_on_and_before_the_summary() {
     let running = tokio::spawn(run(collector));
     // Behind the coverage and five events.
     recorded.until_events(7).await;
+    // Nothing waits here: the time is paused. Ten heartbeats more tell it no second time.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let metrics = handle.encode_metrics().unwrap();
     let counted = r#"collector_error_events_total{code="accounting"} 1"#;

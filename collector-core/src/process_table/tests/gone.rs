@@ -1,27 +1,7 @@
 //! Processes whose exits were lost.
 
 use super::*;
-use std::sync::Mutex;
-
-/// Those that have ended, and how often it was asked.
-#[derive(Debug, Clone, Default)]
-struct Host(Arc<Mutex<(Vec<u32>, usize)>>);
-
-impl HostLookup for Host {
-    fn user_name(&mut self, _: u32) -> Option<Text> {
-        None
-    }
-
-    fn cgroup(&mut self, _: u64) -> Option<Arc<crate::event::Cgroup>> {
-        None
-    }
-
-    fn has_ended(&mut self, pid: u32) -> bool {
-        let (ended, asked) = &mut *self.0.lock().unwrap();
-        *asked += 1;
-        ended.contains(&pid)
-    }
-}
+use crate::test_events::Ended as Host;
 
 /// A table that is full of three processes, of which these have ended.
 fn full(host: &Host, ended: &[u32]) -> ProcessTable {

@@ -266,8 +266,13 @@ fn what_it_holds_at_the_stop_follows_what_the_process_class_still_hands_on() {
     let lead = processes.horizon.lead();
     stop.stop();
     let thread = std::thread::spawn(move || files.run(&tx, &handle));
-    // Longer than programs may run, and than one look may take.
-    std::thread::sleep(Duration::from_millis(300));
+    // It looks once while programs may still run, and at its end; what asks again then does wait.
+    let mut asked = 0;
+    while asked < 3 {
+        assert!(!thread.is_finished(), "it did not wait");
+        asked += u32::from(processes.horizon.take_asked());
+        std::thread::yield_now();
+    }
     assert!(processes.send(&mut vec![waiting(0)], &of_processes, runtime.handle()).is_ok());
     drop(lead);
     thread.join().unwrap();
